@@ -1,0 +1,131 @@
+/**
+ * The composition root: a till put together in the order of a payment's story. Everything below receives what it
+ * needs from here; nothing reaches for the clock, the network or the environment by itself.
+ */
+import type { Bursar } from './bursar.ts'
+import type { Chain } from './chains/chain.ts'
+import { openChains, openEvmNetworks } from './chains/index.ts'
+import type { Settings } from './config.ts'
+import { readCatalogue } from './credits/packs.ts'
+import { type Engine, embeddedBursar } from './embedded.ts'
+import { BursarError } from './errors.ts'
+import type { ReadinessCheck } from './http/health.ts'
+import { createChanges } from './invoices/changes.ts'
+import { type InvoiceContext, railsOf } from './invoices/context.ts'
+import { historyCheck } from './invoices/history.ts'
+import { openTillKey } from './invoices/till-key.ts'
+import { type Watch, watchChain } from './invoices/watch.ts'
+import { createAccount } from './ledger/accounts.ts'
+import { type AccountPrincipal, keyring, type Principal } from './ledger/keys.ts'
+import type { Ledger } from './ledger/ledger.ts'
+import { keepUp } from './ledger/upkeep.ts'
+import { readModels } from './models/catalogue.ts'
+import type { CallContext } from './models/reserve.ts'
+import { openRates } from './rates/open.ts'
+import type { Runtime } from './runtime.ts'
+import { openTillLedger } from './till-ledger.ts'
+
+export interface Till {
+  /** The till's public key, which buyers pin. */
+  readonly payee: string
+  /** Rail ids, in the order of the configuration. */
+  readonly rails: readonly string[]
+  readonly checks: readonly ReadinessCheck[]
+  readonly authenticate: (key: string) => Promise<Principal>
+  /** What model calls need, for the endpoints that forward them as they come. */
+  readonly calls: CallContext
+  /** Everything an agent can ask, bound to who asks. */
+  readonly bursarFor: (principal: AccountPrincipal) => Bursar
+  /** The same for an account by the seller's own name for it; made when it does not exist. */
+  readonly bursarOf: (externalId: string) => Promise<Bursar>
+  /** Stops watching, writes down what is left to write, closes the database. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens a till and starts watching its chains. Any number of processes may do so on one database: the lease decides
+ * which of them watches. A chain that does not answer is watched as soon as it does.
+ *
+ * @throws {BursarError} invalid_config, database_unavailable
+ */
+export async function openTill({
+  settings,
+  runtime,
+}: {
+  settings: Settings
+  runtime: Runtime
+}): Promise<Till> {
+  const { config } = settings
+  const chains = openChains({ config, runtime })
+  const rates = openRates({
+    config: config.rates,
+    networks: chains,
+    feeds: openEvmNetworks({ config, runtime }),
+    runtime,
+  })
+  const catalogue = readCatalogue(config)
+  const models = readModels(config)
+  const tillKey = openTillKey({ dataDir: settings.dataDir, runtime })
+  const ledger = await openTillLedger({ settings, runtime })
+  const watches = new Map<string, Watch>()
+  const invoices: InvoiceContext = {
+    db: ledger.db,
+    runtime,
+    chains: new Map(chains.map((chain) => [chain.id, chain])),
+    rates,
+    catalogue,
+    tillKey,
+    changes: createChanges(),
+    lockMs: config.invoices.lock_minutes * 60_000,
+    readable: async (chain) => watches.get(chain.id)?.readable(),
+    hasHistory: historyCheck(chains, runtime),
+  }
+  const calls: CallContext = { ledger, models, fitFloorTokens: config.calls.fit_floor_tokens }
+  const engine: Engine = { seller: config.seller.name, ledger, invoices, calls }
+  const keys = keyring(ledger)
+  const stop = new AbortController()
+  for (const chain of chains) watches.set(chain.id, watchChain(invoices, chain, stop.signal))
+  const background = [...[...watches.values()].map(({ ended }) => ended), keepUp(ledger, stop.signal)]
+  return {
+    payee: tillKey.payee,
+    rails: railsOf(invoices.chains).map((rail) => rail.id),
+    checks: readiness(ledger, chains),
+    authenticate: (key) => keys.authenticate(key),
+    calls,
+    bursarFor: (principal) => embeddedBursar(engine, principal),
+    async bursarOf(externalId) {
+      const { id } = await createAccount(ledger, { externalId })
+      return embeddedBursar(engine, { scope: 'account', key: 'local', account: id })
+    },
+    async close() {
+      stop.abort()
+      await Promise.all(background)
+      await keys.close()
+      await ledger.close()
+    },
+  }
+}
+
+/** How old the last look at a chain may be before this till counts as not watching it. */
+const STALE_MS = 120_000
+
+/** The database answers, and each chain was looked at lately by whichever process watches it. */
+function readiness({ db, runtime }: Ledger, chains: readonly Chain[]): ReadinessCheck[] {
+  return [
+    { name: 'database', check: async () => void (await db.query('SELECT 1')) },
+    ...chains.map((chain) => ({
+      name: `chain ${chain.id}`,
+      async check() {
+        const [cursor] = await db.query<{ updated_at: bigint; halted: string | null }>(
+          'SELECT updated_at, halted FROM chain_cursor WHERE chain = ?',
+          [chain.id],
+        )
+        if (cursor && cursor.halted === null && runtime.now() - Number(cursor.updated_at) < STALE_MS) return
+        throw new BursarError(
+          'chain_unavailable',
+          cursor?.halted ?? `${chain.id} has not been read for a while.`,
+        )
+      },
+    })),
+  ]
+}

@@ -1,0 +1,265 @@
+/**
+ * What an agent can ask of a till, as types: the one interface that tools see. The embedded engine implements it
+ * in-process; a remote till implements it over HTTP. A value of this type is already bound to a caller.
+ *
+ * Shapes are the wire shapes: snake_case, money as decimal strings. Credits carry six decimals, USD at least two,
+ * on-chain amounts are integers of the asset's atomic unit.
+ */
+
+export interface Bursar {
+  listOffers(): Promise<Offers>
+  createInvoice(input: CreateInvoice): Promise<InvoiceView>
+  getInvoice(id: string): Promise<InvoiceView>
+  /** Waits until the invoice is paid, or can no longer be, or the time is up; safe to repeat. */
+  awaitPayment(input: AwaitPayment): Promise<AwaitedInvoice>
+  getBalance(): Promise<BalanceView>
+  callModel(input: CallModel): Promise<CallResult>
+  listUsage(input: ListUsage): Promise<UsagePage>
+}
+
+export interface Offers {
+  seller: string
+  /** The till's Ed25519 public key, `ed25519:` + base64url; a purse pins it. */
+  payee: string
+  credit_usd: string
+  packs: {
+    id: string
+    credits: string
+    usd: string
+    discount_percent: string
+    expires_after_days: number | null
+  }[]
+  rails: { id: string; asset: string; decimals: number; network: string }[]
+  models: ModelOffer[]
+}
+
+export interface ModelOffer {
+  id: string
+  /** Either a price per million tokens or a fixed price per call, all in credits. */
+  credits_per_million_input?: string
+  credits_per_million_output?: string
+  credits_per_call?: string
+  max_output_tokens: number
+}
+
+export interface CreateInvoice {
+  rail: string
+  /** One of: a pack's id, or an amount of credits (a decimal string). */
+  pack?: string
+  credits?: string
+  idempotency_key?: string
+}
+
+export type InvoiceState = 'open' | 'partial' | 'processing' | 'paid' | 'expired' | 'reversed'
+export type PaymentState =
+  | 'seen'
+  | 'confirming'
+  | 'credited'
+  | 'replaced'
+  | 'orphaned'
+  | 'failed'
+  | 'reversed'
+
+export interface InvoiceView {
+  id: string
+  state: InvoiceState
+  flags: ('late' | 'over' | 'under')[]
+  rail: string
+  asset: string
+  decimals: number
+  /** Atomic units, an integer as text. */
+  amount: string
+  /** The same amount for people, with its ticker: "0.003334 ETH". */
+  amount_display: string
+  usd: string
+  credits: string
+  address: string
+  /** BIP-321 or EIP-681. */
+  payment_uri: string
+  rate: { usd: string; source: string; at: string }
+  created_at: string
+  /** Until when the rate holds. */
+  expires_at: string
+  payments: PaymentView[]
+  /** What is still to be paid, atomic units. */
+  missing: string
+  credits_granted: string
+  /** What a purse checks before it pays (JSON text), and the till's signature over exactly these bytes. */
+  signed: { payload: string; signature: string; payee: string }
+}
+
+export interface PaymentView {
+  state: PaymentState
+  rail: string
+  amount: string
+  txid: string
+  block: number | null
+  confirmations: number
+  confirmations_needed: number
+  credits: string
+}
+
+export interface AwaitPayment {
+  invoice: string
+  timeout_ms: number
+  signal?: AbortSignal
+  onProgress?: (invoice: InvoiceView) => void
+}
+
+export interface AwaitedInvoice {
+  invoice: InvoiceView
+  timed_out: boolean
+}
+
+export interface BalanceView {
+  account: string
+  available: string
+  held: string
+  /** What the next lot to expire still holds, and when. */
+  next_expiry: { credits: string; at: string } | null
+  /** Credits per day over the last seven days, or since the first charge if that is less. */
+  burn_rate_per_day: string
+  /** Days until the available credits are used up at that rate; null when nothing is spent. */
+  runway_days: string | null
+  frozen: boolean
+}
+
+export interface ChatMessage {
+  role: 'system' | 'user' | 'assistant'
+  content: string
+}
+
+export interface CallModel {
+  model: string
+  messages: ChatMessage[]
+  max_tokens?: number
+  temperature?: number
+  idempotency_key?: string
+}
+
+export interface CallResult {
+  text: string
+  model: string
+  finish_reason: string
+  usage: TokenUsage
+  held: string
+  charged: string
+  available: string
+  receipt: string
+  replayed: boolean
+}
+
+export interface TokenUsage {
+  /** With what a cache read and wrote. */
+  input_tokens: number
+  /** With reasoning. */
+  output_tokens: number
+  /** These are left out where they are zero or unknown. */
+  cached_input_tokens?: number
+  /** All of it, whatever its lifetime. */
+  cache_write_tokens?: number
+  cache_write_1h_tokens?: number
+  reasoning_tokens?: number
+  source: UsageSource
+}
+
+/** Where the charged usage came from: the upstream's final word, or our own capped estimate. */
+export type UsageSource = 'upstream' | 'estimate' | 'fixed'
+
+export interface ListUsage {
+  limit?: number
+  cursor?: string
+  model?: string
+  /** Calls that began at this time or later, and before the other: ISO 8601. */
+  since?: string
+  until?: string
+}
+
+export interface UsagePage {
+  calls: UsageEntry[]
+  next_cursor: string | null
+}
+
+export interface UsageEntry {
+  receipt: string
+  model: string
+  state: 'pending' | 'charged' | 'released'
+  usage: TokenUsage | null
+  held: string
+  charged: string
+  started_at: string
+  finished_at: string | null
+  upstream: string
+  upstream_request_id: string | null
+}
+
+/**
+ * The buyer's side, as tools see it: a purse in another process, or on another machine. It takes recipient and
+ * amount from the signed invoice alone, pays within the budget that its owner set, and never raises one.
+ */
+export interface PurseClient {
+  /**
+   * Pays an invoice once: a repeat, with or without the key, returns the first payment, marked `replayed`.
+   *
+   * @throws {BursarError} invalid_request (not signed by its payee), unknown_payee, budget_exceeded,
+   *   insufficient_funds, invoice_not_payable (its lock has ended), idempotency_conflict (the key belongs to another
+   *   invoice), payment_unresolved (it may have been paid: ask again, the same transaction is sent again),
+   *   purse_unavailable
+   */
+  pay(input: PayInvoice): Promise<PursePayment>
+  /** The payment this purse made, or began, for an invoice of a payee; null when it has none. */
+  find(invoice: string, payee: string): Promise<PursePayment | null>
+  status(): Promise<PurseStatus>
+}
+
+export interface PayInvoice {
+  signed: InvoiceView['signed']
+  idempotencyKey?: string
+  signal?: AbortSignal
+}
+
+export type PursePaymentState = 'reserved' | 'signed' | 'broadcast' | 'confirmed' | 'failed' | 'unknown'
+
+export interface PursePayment {
+  id: string
+  invoice: string
+  /** The payee's name, as this purse knows it. */
+  payee: string
+  state: PursePaymentState
+  /** What it waits for, or why it failed; null when there is nothing to say. */
+  note: string | null
+  rail: string
+  /** CAIP-2 id of the network. */
+  network: string
+  recipient: string
+  /** Atomic units, an integer as text. */
+  amount: string
+  amount_display: string
+  /** By the purse's own rates, network fee not included. */
+  usd: string
+  /** The highest network fee that was reserved, by the purse's own rates. */
+  fee_usd: string
+  /** What it takes of the budget now: amount and highest fee, later the true cost; nothing when it failed unsent. */
+  charged_usd: string
+  /** Null until the transaction is signed. */
+  txid: string | null
+  /** The block that holds it. */
+  block: number | null
+  budget_left: BudgetLeft
+  replayed: boolean
+}
+
+/** What may still be spent, USD, by the calendar day and month in UTC. */
+export interface BudgetLeft {
+  day_usd: string
+  month_usd: string
+}
+
+export interface PurseStatus {
+  address: string
+  per_payment_usd: string
+  budget_left: BudgetLeft
+  payees: { name: string; key: string }[]
+  /** Atomic units and the same for people; null where the chain did not answer. */
+  balances: { rail: string; network: string; amount: string | null; amount_display: string | null }[]
+}

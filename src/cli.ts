@@ -1,0 +1,63 @@
+/**
+ * The command line. Each command is one file under commands/, loaded when it is asked for: an MCP client waits for
+ * `bursar mcp` to start, not for what it does not use.
+ */
+import { Command, CommanderError } from 'commander'
+import { fail, type Registers, type Shell } from './commands/command.ts'
+import { type BursarError, invalid } from './errors.ts'
+import { readVersion } from './version.ts'
+
+const COMMANDS: Readonly<Record<string, () => Promise<Registers>>> = {
+  serve: async () => (await import('./commands/serve.ts')).serve,
+  mcp: async () => (await import('./commands/mcp.ts')).mcp,
+  purse: async () => (await import('./commands/purse.ts')).purse,
+  wallet: async () => (await import('./commands/wallet.ts')).wallet,
+  keys: async () => (await import('./commands/keys.ts')).keys,
+  payee: async () => (await import('./commands/payee.ts')).payee,
+  doctor: async () => (await import('./commands/doctor.ts')).doctor,
+  chains: async () => (await import('./commands/chains.ts')).chains,
+  claim: async () => (await import('./commands/claim.ts')).claim,
+  verify: async () => (await import('./commands/verify.ts')).verify,
+  backup: async () => (await import('./commands/backup.ts')).backup,
+  restore: async () => (await import('./commands/restore.ts')).restore,
+}
+
+const stop = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
+
+const shell: Shell = {
+  env: process.env,
+  cwd: process.cwd(),
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+  signal: stop.signal,
+}
+
+const program = new Command('bursar')
+  .description('Sells prepaid credits to AI agents for crypto, and lets agents spend them.')
+  .version(readVersion())
+  .option('--config <path>', 'configuration file (default: BURSAR_CONFIG, or ./bursar.config.json)')
+  .option('--json', 'answer with one JSON object')
+  // What is wrong with a command line is said as every other mistake is.
+  .exitOverride()
+  .configureOutput({ outputError: () => undefined })
+
+// Help and mistakes need all of them.
+const asked = process.argv.slice(2).find((word) => Object.hasOwn(COMMANDS, word))
+for (const load of asked ? [COMMANDS[asked]] : Object.values(COMMANDS)) (await load?.())?.(program, shell)
+
+try {
+  await program.parseAsync()
+} catch (thrown) {
+  if (!(thrown instanceof CommanderError)) throw thrown
+  // Help and version have been printed; help that was not asked for has said what is missing.
+  if (thrown.message.startsWith('error: ')) fail(shell, mistake(thrown), process.argv.includes('--json'))
+  else process.exitCode = thrown.exitCode
+}
+
+function mistake({ message }: CommanderError): BursarError {
+  const text = message.replace(/^error: /, '').replaceAll(/\s+/g, ' ')
+  return invalid(`${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, '')}.`, {
+    remedy: `See: bursar ${asked === undefined ? '' : `${asked} `}--help`,
+  })
+}

@@ -1,0 +1,130 @@
+import { request } from 'undici'
+import type { EndpointReport } from '../chains/chain.ts'
+import { openChains } from '../chains/index.ts'
+import { readCatalogue } from '../credits/packs.ts'
+import { BursarError, toBursarError } from '../errors.ts'
+import { openTillKey } from '../invoices/till-key.ts'
+import { readModels } from '../models/catalogue.ts'
+import { purseNetworks } from '../purse/open.ts'
+import { purseConfig } from '../purse/settings.ts'
+import { walletAddress } from '../purse/wallet.ts'
+import { openTillLedger } from '../till-ledger.ts'
+import { action, type Context, type Registers } from './command.ts'
+import { type Check, checkRates, tryOpen } from './doctor-rates.ts'
+
+interface Finding {
+  readonly name: string
+  readonly ok: boolean
+  readonly detail: string
+  readonly remedy?: string
+}
+
+/** Checks one thing after the other and goes on after a failure: a human wants to see all of them. */
+export const doctor: Registers = (program, shell) => {
+  program
+    .command('doctor')
+    .description('check configuration, keys, endpoints, rates, models, database and wallet')
+    .action(
+      action(
+        shell,
+        async (context) => {
+          const findings: Finding[] = []
+          const check: Check = async (name, look) => {
+            try {
+              findings.push({ name, ok: true, detail: await look() })
+            } catch (thrown) {
+              const { message, remedy } = toBursarError(thrown)
+              findings.push({ name, ok: false, detail: message, ...(remedy ? { remedy } : {}) })
+            }
+          }
+          await examine(context, check)
+          if (findings.some(({ ok }) => !ok)) process.exitCode = 1
+          context.answer({ ok: findings.every(({ ok }) => ok), findings }, findings.map(line).join('\n'))
+        },
+        { wallet: true },
+      ),
+    )
+}
+
+async function examine(context: Context, check: Check): Promise<void> {
+  const { settings, runtime } = context
+  const { config } = settings
+  await check('configuration', () => settings.path ?? 'none found: everything is at its default')
+  await check('database', async () => {
+    await (await openTillLedger({ settings, runtime })).close()
+    return settings.database
+  })
+  await check('till key', () => openTillKey({ dataDir: settings.dataDir, runtime }).payee)
+  await check('packs', () => [...readCatalogue(config).packs.keys()].join(', ') || 'none')
+  await check('models', () => [...readModels(config).keys()].join(', ') || 'none')
+  await check('keys', () => {
+    const first = openChains({ config, runtime }).map((chain) => {
+      const { address, path } = chain.recipient(0)
+      return `${chain.id} ${address} (${path})`
+    })
+    return first.length > 0
+      ? `first addresses, compare them with your device: ${first.join('; ')}`
+      : 'no chains configured'
+  })
+  const chains = tryOpen(() => openChains({ config, runtime }))
+  for (const chain of chains) {
+    await check(`chain ${chain.id}`, async () => {
+      await chain.verify(context.signal)
+      const endpoints = (await chain.endpoints(context.signal)).map(endpointText)
+      return `${chain.network}, ${chain.assets.map((asset) => asset.symbol).join(', ')}; ${endpoints.join('; ')}`
+    })
+  }
+  await checkRates(context, chains, check)
+  for (const [name, upstream] of Object.entries(config.upstreams)) {
+    await check(`upstream ${name}`, () => askUpstream(context, upstream.base_url, upstream.api_key))
+  }
+  if (config.purse) {
+    await check('wallet', () => walletAddress(purseConfig(settings).wallet))
+    await check('budget', () => {
+      purseNetworks(settings, runtime)
+      const { per_payment, per_day, per_month } = purseConfig(settings).budget
+      return `${per_payment} USD a payment, ${per_day} a day, ${per_month} a month; ${purseConfig(settings).payees.length} payees`
+    })
+  }
+}
+
+function endpointText({ endpoint, height, internal }: EndpointReport): string {
+  if (height === null) return `${endpoint} does not answer`
+  if (internal === null) return `${endpoint} at block ${height}`
+  const how = internal === 'traced' ? 'found in block traces' : 'have to be claimed: no block traces'
+  return `${endpoint} at block ${height}, payments by contracts ${how}`
+}
+
+/** Asks for the list of models, which costs nothing. */
+async function askUpstream(
+  { runtime, signal }: Context,
+  baseUrl: string,
+  key: string | undefined,
+): Promise<string> {
+  let status: number
+  try {
+    const { statusCode, body } = await request(`${baseUrl}/models`, {
+      dispatcher: runtime.network,
+      headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
+      headersTimeout: 10_000,
+      signal,
+    })
+    status = statusCode
+    await body.dump()
+  } catch (cause) {
+    throw new BursarError('upstream_error', `${baseUrl} does not answer.`, {
+      remedy: 'Check base_url and the network.',
+      cause,
+    })
+  }
+  if (status === 401 || status === 403) {
+    throw new BursarError('upstream_error', `${baseUrl} refuses the key (${status}).`, {
+      remedy: 'Check its api_key.',
+    })
+  }
+  return `${baseUrl} answers (${status})`
+}
+
+function line({ name, ok, detail, remedy }: Finding): string {
+  return `${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(18)} ${detail}${remedy && !ok ? `\n      ${remedy}` : ''}`
+}

@@ -1,0 +1,43 @@
+import { openTill } from '../app.ts'
+import { startHttp } from '../http/server.ts'
+import { readVersion } from '../version.ts'
+import { action, type Registers, stopped } from './command.ts'
+
+export const serve: Registers = (program, shell) => {
+  program
+    .command('serve')
+    .description('run the till: sells credits over HTTP (MCP at /mcp) and watches the chains')
+    .action(
+      action(shell, async ({ settings, runtime, signal, answer }) => {
+        const till = await openTill({ settings, runtime })
+        try {
+          const server = await startHttp({
+            runtime,
+            version: readVersion(),
+            host: settings.host,
+            port: settings.port,
+            allowedHosts: settings.config.http.allowed_hosts,
+            checks: till.checks,
+            authenticate: till.authenticate,
+            bursarFor: till.bursarFor,
+            calls: till.calls,
+          })
+          try {
+            answer(
+              { url: server.url, mcp: `${server.url}/mcp`, payee: till.payee },
+              [
+                `${settings.config.seller.name} is open at ${server.url} (MCP at ${server.url}/mcp)`,
+                `payee ${till.payee}`,
+                `rails ${till.rails.join(', ') || 'none: configure chains and keys'}`,
+              ].join('\n'),
+            )
+            await stopped(signal)
+          } finally {
+            await server.close()
+          }
+        } finally {
+          await till.close()
+        }
+      }),
+    )
+}

@@ -1,0 +1,314 @@
+/**
+ * bursar.config.json as a schema: every field with its meaning, unit and default. The README's first
+ * configuration and the editor's completion (`$schema`) both come from here.
+ */
+import { z } from 'zod'
+
+const decimal = z.string().regex(/^\d{1,15}(\.\d{1,18})?$/, {
+  error: 'expected a plain decimal as text, such as "12.50"',
+  abort: true,
+})
+const usd = decimal.describe('USD, a decimal as text')
+const positive = decimal.refine((text) => /[1-9]/.test(text), 'expected more than zero')
+const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'expected lower-case letters, digits, . _ -')
+const url = z.url({ protocol: /^https?$/, error: 'expected an http:// or https:// URL' })
+const lifetime = z
+  .string()
+  .regex(/^(never|[1-9]\d{0,4}d)$/, 'expected "never" or days such as "365d"')
+  .describe('How long bought credits last: "never", or days such as "365d"')
+
+const confirmations = z
+  .array(
+    z.strictObject({
+      up_to_usd: usd
+        .optional()
+        .describe('This row covers payments up to this value; leave it out in the last row'),
+      blocks: z.int().min(1).max(10_000),
+    }),
+  )
+  .min(1)
+  .refine(
+    (rows) =>
+      rows.at(-1)?.up_to_usd === undefined && rows.slice(0, -1).every((row) => row.up_to_usd !== undefined),
+    {
+      error: 'expected up_to_usd in every row but the last',
+    },
+  )
+  .describe('Confirmations that credit a payment, by its value')
+
+/** One endpoint listed twice would second itself. */
+const endpoints = z
+  .array(url)
+  .min(1)
+  .refine((urls) => new Set(urls).size === urls.length, 'expected each endpoint once')
+
+export const evmChain = z.strictObject({
+  family: z.literal('evm').default('evm'),
+  chain_id: z.int().positive().optional().describe('EIP-155 chain id; known chains have it built in'),
+  rpc: endpoints.describe(
+    'JSON-RPC endpoints, of different providers: two have to agree, where there are two',
+  ),
+  assets: z
+    .array(z.string().regex(/^[A-Z0-9.]{2,10}$/))
+    .min(1)
+    .describe('Tickers to accept: "ETH", "USDC"'),
+  tokens: z
+    .record(
+      z.string().regex(/^[A-Z0-9.]{2,10}$/),
+      z.strictObject({ contract: z.string().regex(/^0x[0-9a-fA-F]{40}$/), decimals: z.int().min(0).max(36) }),
+    )
+    .default({})
+    .describe('Token contracts beyond the built-in ones; checked on the chain at start'),
+  native: z
+    .string()
+    .regex(/^[A-Z0-9]{2,10}$/)
+    .optional()
+    .describe("Ticker of the chain's own coin; ETH by default"),
+  confirmations: confirmations.optional(),
+  finality_blocks: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .optional()
+    .describe('A reorganisation deeper than this halts crediting'),
+  finality_stall_blocks: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .optional()
+    .describe('With more blocks than this that are not final, only final ones credit'),
+  traces: z
+    .boolean()
+    .optional()
+    .describe("false: endpoints are not asked for block traces, and a contract's payment has to be claimed"),
+  poll_ms: z.int().min(50).max(600_000).optional(),
+})
+
+export const bitcoinChain = z.strictObject({
+  family: z.literal('bitcoin'),
+  network: z.enum(['mainnet', 'testnet', 'regtest']).default('mainnet'),
+  rpc: endpoints.describe('Bitcoin Core RPC, with user and password in the URL'),
+  bech32: z
+    .string()
+    .regex(/^[a-z]{1,10}$/)
+    .optional()
+    .describe('Address prefix of a test network, where it differs'),
+  confirmations: confirmations.optional(),
+  finality_blocks: z.int().min(1).max(1_000).optional(),
+  poll_ms: z.int().min(50).max(600_000).optional(),
+})
+
+const keys = z.strictObject({
+  evm: z.string().optional().describe("Extended public key of the account (m/44'/60'/0' or m/44'/60'/0'/0)"),
+  bitcoin: z
+    .union([
+      z.string(),
+      z.strictObject({ xpub: z.string(), script: z.enum(['p2wpkh', 'p2tr']).default('p2wpkh') }),
+    ])
+    .optional()
+    .describe("Extended public key of the account (m/84'/0'/0'): xpub, zpub, tpub or vpub"),
+})
+
+const rates = z
+  .strictObject({
+    fixed: z
+      .record(z.string(), positive)
+      .optional()
+      .describe('USD per whole coin; for test networks only. Stablecoins are $1 without it'),
+    sources: z
+      .array(z.enum(['kraken', 'coinbase', 'bitstamp', 'bitfinex', 'chainlink']))
+      .min(2)
+      .refine((names) => new Set(names).size === names.length, 'expected each source once')
+      .optional()
+      .describe(
+        'Who is asked for prices; all by default. Chainlink is read through the nodes under `chains`',
+      ),
+    max_age_seconds: z
+      .int()
+      .min(10)
+      .max(3_600)
+      .default(120)
+      .describe("An older price is not counted; Chainlink's may be as old as its feed's heartbeat"),
+    max_spread_percent: positive
+      .refine((text) => /^([0-9](\.\d{1,4})?|10(\.0{1,4})?)$/.test(text), {
+        error: 'expected at most "10", with at most four decimals',
+      })
+      .default('1.5')
+      .describe('How far apart prices may lie that count as agreeing; stablecoins: 1 at most'),
+    min_sources: z.int().min(2).max(5).default(2).describe('How many sources must agree'),
+  })
+  .refine(({ sources, min_sources }) => sources === undefined || sources.length >= min_sources, {
+    error: 'expected at least as many sources as min_sources',
+    path: ['sources'],
+  })
+
+const pack = z.strictObject({
+  id: name,
+  credits: positive.describe('Credits in the pack'),
+  price: positive
+    .optional()
+    .describe('USD; by default credits times the price of a credit. Less is a discount'),
+  expires: lifetime.default('365d'),
+})
+
+const upstream = z.strictObject({
+  format: z
+    .enum(['openai', 'anthropic'])
+    .default('openai')
+    .describe('What it speaks; its models are sold at the endpoints of the same format'),
+  base_url: url.describe('Up to and with /v1'),
+  api_key: z.string().min(1).optional(),
+  timeout_ms: z
+    .int()
+    .min(100)
+    .max(3_600_000)
+    .default(120_000)
+    .describe('For a whole answer; for a streamed one, the longest silence'),
+  stream_timeout_ms: z
+    .int()
+    .min(100)
+    .max(3_600_000)
+    .default(1_800_000)
+    .describe('For a streamed answer as a whole'),
+  drain_ms: z
+    .int()
+    .min(0)
+    .max(600_000)
+    .default(5_000)
+    .describe(
+      'How long an answer is still read for its usage when its caller has gone; then it is broken off',
+    ),
+})
+
+const model = z
+  .strictObject({
+    upstream: name,
+    upstream_model: z.string().min(1).optional().describe('The name upstream, where it differs'),
+    usd_per_million_input: decimal.optional(),
+    usd_per_million_output: decimal.optional(),
+    usd_per_million_cached_input: decimal
+      .optional()
+      .describe('Input that a cache read; by default the price of input, as the next two'),
+    usd_per_million_cache_write: decimal.optional().describe('Input that was written to a cache'),
+    usd_per_million_cache_write_1h: decimal
+      .optional()
+      .describe('The same for an hour; by default the price of a cache write'),
+    margin_percent: decimal.default('0').describe('Added to the price per token'),
+    credits_per_call: positive.optional().describe('A fixed price instead of one per token'),
+    max_output_tokens: z.int().min(1).max(10_000_000).default(4096),
+    token_limit_field: z
+      .enum(['max_tokens', 'max_completion_tokens'])
+      .optional()
+      .describe(
+        'How the upstream takes the output limit; "max_tokens" by default, newer OpenAI models want the other',
+      ),
+    image_tokens: z
+      .int()
+      .min(0)
+      .max(10_000_000)
+      .optional()
+      .describe(
+        'The most input tokens that one image can count, held for each; 0 refuses images. By default 5000 for anthropic, 50000 for openai',
+      ),
+    file_tokens: z
+      .int()
+      .min(0)
+      .max(10_000_000)
+      .optional()
+      .describe(
+        'The same for a file (PDF); by default files are refused, because nothing bounds their pages',
+      ),
+  })
+  .refine(
+    (m) =>
+      m.credits_per_call !== undefined
+        ? m.usd_per_million_input === undefined && m.usd_per_million_output === undefined
+        : m.usd_per_million_input !== undefined && m.usd_per_million_output !== undefined,
+    { error: 'expected either credits_per_call, or both usd_per_million_input and usd_per_million_output' },
+  )
+
+const purse = z.strictObject({
+  wallet: z
+    .union([
+      z.strictObject({
+        keystore: z.string().describe('Path of an encrypted keystore (Web3 Secret Storage v3)'),
+        password: z.string().min(1).describe('"${BURSAR_WALLET_PASSWORD}"'),
+      }),
+      z.strictObject({
+        private_key: z.string().min(1).describe('"${BURSAR_WALLET_KEY}"; never the key itself'),
+      }),
+    ])
+    .describe('The EVM key that pays. Only the purse reads it'),
+  budget: z.strictObject({
+    per_payment: positive.describe('USD, network fee included'),
+    per_day: positive.describe('USD a calendar day, UTC'),
+    per_month: positive.describe('USD a calendar month, UTC'),
+  }),
+  payees: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1).max(80),
+        key: z.string().regex(/^ed25519:[A-Za-z0-9_-]{43}$/),
+      }),
+    )
+    .default([])
+    .describe('Tills that may be paid, by their public key (a till prints it: bursar doctor)'),
+  database: z.string().optional(),
+  url: url.optional().describe('A purse that already runs, here or on another machine; with `token`'),
+  token: z.string().min(16).optional(),
+})
+
+export const configSchema = z.strictObject({
+  $schema: z.string().optional(),
+  seller: z.strictObject({ name: z.string().min(1).max(80).default('Bursar') }).prefault({}),
+  database: z.string().optional().describe('file:, http(s):// or libsql:// URL; BURSAR_DB overrides it'),
+  credit: z.strictObject({ usd: positive.default('0.10').describe('Price of one credit') }).prefault({}),
+  keys: keys.prefault({}),
+  chains: z.record(name, z.union([evmChain, bitcoinChain])).default({}),
+  rates: rates.prefault({}),
+  packs: z.array(pack).default([]),
+  invoices: z
+    .strictObject({
+      lock_minutes: z.int().min(1).max(1440).default(15).describe('How long the rate of an invoice holds'),
+      max_credits: positive.default('100000'),
+    })
+    .prefault({}),
+  http: z
+    .strictObject({
+      allowed_hosts: z
+        .array(
+          z
+            .string()
+            .regex(
+              /^([a-z0-9.-]{1,253}|\[[0-9a-f:]+\])$/,
+              'expected a host name in lower case, without port',
+            ),
+        )
+        .default([])
+        .describe('Names under which this server is reached, besides those of the loopback interface'),
+    })
+    .prefault({}),
+  calls: z
+    .strictObject({
+      fit_floor_tokens: z
+        .int()
+        .min(0)
+        .max(10_000_000)
+        .default(1024)
+        .describe(
+          'A call whose output limit the balance cannot cover gets the limit that it can, down to this many tokens; 0 refuses instead. A caller may set its own with the header x-bursar-fit',
+        ),
+    })
+    .prefault({}),
+  upstreams: z.record(name, upstream).default({}),
+  models: z.record(z.string().min(1).max(200), model).default({}),
+  purse: purse.optional(),
+})
+
+export type ConfigFile = z.output<typeof configSchema>
+export type EvmChainConfig = z.output<typeof evmChain>
+export type BitcoinChainConfig = z.output<typeof bitcoinChain>
+export type PurseConfig = NonNullable<ConfigFile['purse']>
+export type ModelConfig = ConfigFile['models'][string]
+export type UpstreamConfig = ConfigFile['upstreams'][string]
+export type PackConfig = ConfigFile['packs'][number]

@@ -1,0 +1,179 @@
+/**
+ * A database as one file, taken while others write to it, and put back in its place. A backup is marked as one inside:
+ * a till that starts on it is frozen until it has been reconciled (src/invoices/reconcile.ts).
+ */
+import { constants } from 'node:fs'
+import { access, chmod, copyFile, link, mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { type Client, LibsqlError } from '@libsql/client'
+import { BursarError } from '../errors.ts'
+import type { Runtime } from '../runtime.ts'
+import { connect, openDb, pathOf } from './client.ts'
+import { unavailable } from './failure.ts'
+
+export interface Copy {
+  /** Of the till's database. */
+  readonly url: string
+  /** Path of the backup. */
+  readonly backup: string
+  readonly runtime: Runtime
+  /** Looks at the finished file before it is put in its place, and throws if it must not be. */
+  readonly check: (url: string) => Promise<void>
+}
+
+const BUSY_MS = 5_000
+
+/**
+ * Copies what is committed at this moment, without the log beside it. It reads: whoever writes goes on. The file appears
+ * whole or not at all, readable by its owner only.
+ *
+ * @throws {BursarError} conflict: there is a file of that name; not_found: no database; invalid_config: the database is
+ *   on a server, or older than this version; database_unavailable: it cannot be read, or the backup not be written
+ */
+export async function backupDatabase({ url, backup, runtime, check }: Copy): Promise<void> {
+  const database = localPath(url)
+  if (!(await exists(database))) {
+    throw new BursarError('not_found', `There is no database at ${database}.`, {
+      remedy: 'Name it with BURSAR_DB, or start the till once to make it.',
+    })
+  }
+  await refuseExisting(backup)
+  await inPartialFile(backup, runtime, async (partial) => {
+    // SQLite fills an empty file, so that it is never readable by others.
+    await writeFile(partial, '', { mode: 0o600, flag: 'wx' })
+    const at = runtime.now()
+    await onConnection(url, runtime, (client) => client.execute({ sql: 'VACUUM INTO ?', args: [partial] }))
+    await mark(partial, runtime, at)
+    await check(`file:${partial}`)
+  })
+}
+
+/**
+ * Puts a backup where the database belongs, brought to the newest schema. The till that starts on it is frozen.
+ *
+ * @throws {BursarError} conflict: there is a database already; not_found: no such backup; invalid_config: the file is no
+ *   database of Bursar, or a newer one's; database_unavailable
+ */
+export async function restoreDatabase({ url, backup, runtime, check }: Copy): Promise<void> {
+  const database = localPath(url)
+  if (!(await exists(backup))) {
+    throw new BursarError('not_found', `There is no backup at ${backup}.`, {
+      remedy: 'Give the path that bursar backup wrote.',
+    })
+  }
+  for (const file of [database, `${database}-wal`, `${database}-shm`]) await refuseExisting(file)
+  await mkdir(dirname(database), { recursive: true, mode: 0o700 })
+  await inPartialFile(database, runtime, async (partial) => {
+    await copyFile(backup, partial, constants.COPYFILE_EXCL)
+    await chmod(partial, 0o600)
+    const db = await openDb({ url: `file:${partial}`, runtime })
+    const [marked] = await db.query('SELECT 1 FROM restore WHERE confirmed_at IS NULL')
+    const [newest] = await db.query<{ at: bigint }>('SELECT coalesce(max(at), 0) AS at FROM posting')
+    await db.close()
+    // A copy that was made in another way.
+    if (!marked) await mark(partial, runtime, Number(newest?.at ?? 0n))
+    await check(`file:${partial}`)
+    // What is put in its place is one file, without a log.
+    await onConnection(`file:${partial}`, runtime, emptyLog)
+  })
+}
+
+async function mark(file: string, runtime: Runtime, at: number): Promise<void> {
+  const args = [runtime.id('backup'), BigInt(at)]
+  const row = { sql: 'INSERT INTO restore (id, backup_at) VALUES (?, ?)', args }
+  await onConnection(`file:${file}`, runtime, (client) => client.batch([row], 'write'))
+}
+
+async function emptyLog(client: Client): Promise<void> {
+  const { rows } = await client.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+  if (rows[0]?.['busy'] !== 0n) throw new Error('the log of the new file is in use')
+}
+
+async function onConnection(
+  url: string,
+  runtime: Runtime,
+  work: (client: Client) => Promise<unknown>,
+): Promise<void> {
+  const client = connect({ url, runtime, concurrency: 1, busyTimeoutMs: BUSY_MS })
+  try {
+    await work(client)
+  } catch (thrown) {
+    if (thrown instanceof LibsqlError && /no such table: restore/.test(thrown.message)) {
+      throw new BursarError('invalid_config', 'The database is older than this version of Bursar.', {
+        remedy: 'Start this version on it once, or take the backup with the version that runs.',
+        cause: thrown,
+      })
+    }
+    throw unavailable('The database cannot be copied.', thrown)
+  } finally {
+    client.close()
+  }
+}
+
+/** Runs `make` on a new file beside `path`; then that file becomes `path`, if nothing stands there, and is on the disk. */
+async function inPartialFile(
+  path: string,
+  runtime: Runtime,
+  make: (partial: string) => Promise<void>,
+): Promise<void> {
+  const partial = `${path}.${runtime.id('partial')}`
+  try {
+    await make(partial)
+    await sync(partial)
+    await place(partial, path)
+    await sync(dirname(path))
+  } catch (thrown) {
+    if (thrown instanceof BursarError) throw thrown
+    throw unavailable(`${path} cannot be written.`, thrown)
+  } finally {
+    for (const end of ['', '-wal', '-shm', '-journal']) await rm(partial + end, { force: true })
+  }
+}
+
+/** A link refuses what exists, atomically; some file systems have none. */
+async function place(partial: string, path: string): Promise<void> {
+  try {
+    await link(partial, path)
+  } catch (thrown) {
+    await refuseExisting(path)
+    if (!['EPERM', 'ENOTSUP', 'ENOSYS', 'EOPNOTSUPP'].includes(codeOf(thrown))) throw thrown
+    await rename(partial, path)
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  const file = await open(path, 'r')
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+async function refuseExisting(path: string): Promise<void> {
+  if (!(await exists(path))) return
+  throw new BursarError('conflict', `There is a file at ${path} already.`, {
+    remedy: 'Nothing is overwritten: give another name, or stop the till and move the file away first.',
+  })
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path)
+    return true
+  } catch (thrown) {
+    if (codeOf(thrown) === 'ENOENT') return false
+    throw unavailable(`${path} cannot be looked at.`, thrown)
+  }
+}
+
+function codeOf(thrown: unknown): string {
+  return String((thrown as NodeJS.ErrnoException).code)
+}
+
+function localPath(url: string): string {
+  if (url.startsWith('file:')) return pathOf(url)
+  throw new BursarError('invalid_config', 'The database is on a server.', {
+    remedy: 'Back it up and restore it there: a copy over the network would not be one moment of it.',
+  })
+}

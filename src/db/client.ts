@@ -1,0 +1,146 @@
+/** Opens a database: an embedded libSQL file, or a libSQL server. */
+import { mkdir, open as openFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { type Client, createClient } from '@libsql/client'
+import { fetch } from 'undici'
+import { BursarError } from '../errors.ts'
+import type { Runtime } from '../runtime.ts'
+import { createWriter } from './commit.ts'
+import type { Db, Row, Statement } from './db.ts'
+import { failureOf, unavailable } from './failure.ts'
+import { type Migration, migrate } from './migrate.ts'
+import { migrations as tillMigrations } from './migrations/index.ts'
+import { createPatience } from './patience.ts'
+import { createReader } from './read.ts'
+
+export interface OpenDb {
+  /** `file:/absolute/path.db`, or `http(s)://` or `libsql://` of a libSQL server. */
+  readonly url: string
+  readonly runtime: Runtime
+  /** For a server. */
+  readonly authToken?: string
+  /** The till's by default. */
+  readonly migrations?: readonly Migration[]
+  /**
+   * How long one attempt to write waits for another process; attempts are made for half a minute. The driver blocks
+   * the whole process while it waits, so this is short.
+   */
+  readonly busyTimeoutMs?: number
+}
+
+/**
+ * Opens and migrates a database, making the file and its folder where there is none.
+ *
+ * @throws {BursarError} invalid_config (not a database of this program, or a newer one's),
+ *   database_unavailable (unreachable, unreadable, locked)
+ */
+export async function openDb({
+  url,
+  runtime,
+  authToken,
+  migrations,
+  busyTimeoutMs = 1_000,
+}: OpenDb): Promise<Db> {
+  const remote = !url.startsWith('file:')
+  if (/:memory:|[?&]mode=memory/.test(url)) {
+    throw new BursarError('invalid_config', 'A database in memory would lose what it acknowledged.', {
+      remedy: 'Give the path of a file.',
+    })
+  }
+  if (!remote) await makeFile(pathOf(url))
+  const open = (concurrency: number): Client =>
+    connect({ url, runtime, concurrency, busyTimeoutMs, ...(authToken === undefined ? {} : { authToken }) })
+  const clients: Client[] = []
+  try {
+    // Local calls block until they are done: more than one connection to read would never be used at once.
+    const reads = open(remote ? 20 : 1)
+    clients.push(reads)
+    const writes = open(1)
+    clients.push(writes)
+    const writer = createWriter({ client: writes, runtime, remote })
+    const reader = createReader(reads, runtime, remote)
+    if (!remote) await useWriteAheadLog(writes, runtime)
+    const db: Db = {
+      query: (sql, args) => reader.query(sql, args),
+      typed: reader.typed,
+      commit: (statements) => writer.commit(statements),
+      async close() {
+        await writer.close()
+        reader.close()
+      },
+    }
+    const commit = (statements: readonly Statement[]): Promise<Row[][]> => writer.commitKeyed(statements)
+    await migrate({ query: db.query, commit }, migrations ?? tillMigrations, runtime)
+    return db
+  } catch (thrown) {
+    for (const client of clients) client.close()
+    if (thrown instanceof BursarError) throw thrown
+    throw unavailable(`The database ${nameOf(url)} cannot be opened.`, thrown)
+  }
+}
+
+/** Made here and not by the driver, so that only this user can read it; its journal files take the same mode. */
+async function makeFile(path: string): Promise<void> {
+  const folder = dirname(path)
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    throw new BursarError('invalid_config', `The folder of the database, ${folder}, cannot be made.`, {
+      remedy: 'Make its parent writable, or name another place with BURSAR_DATA or BURSAR_DB.',
+      cause,
+    })
+  }
+  try {
+    await (await openFile(path, 'wx', 0o600)).close()
+  } catch {
+    // It is there already, or the driver will say what is wrong with it.
+  }
+}
+
+export interface Connect extends Pick<OpenDb, 'url' | 'runtime' | 'authToken'> {
+  readonly concurrency: number
+  readonly busyTimeoutMs: number
+}
+
+/** A client of the driver, whose requests leave through the runtime's network. */
+export function connect({ url, runtime, authToken, concurrency, busyTimeoutMs }: Connect): Client {
+  return createClient({
+    url,
+    intMode: 'bigint',
+    concurrency,
+    timeout: busyTimeoutMs,
+    fetch: (request: Request) => fetchThrough(runtime, request),
+    ...(authToken === undefined ? {} : { authToken }),
+  })
+}
+
+/** Readers go on while one writes. The setting stays in the file; only the first open has to win the lock for it. */
+async function useWriteAheadLog(client: Client, runtime: Runtime): Promise<void> {
+  const patience = createPatience(runtime)
+  for (;;) {
+    try {
+      await client.execute('PRAGMA journal_mode = WAL')
+      return
+    } catch (thrown) {
+      client.reconnect()
+      if (failureOf(thrown, false) !== 'busy' || !(await patience.wait())) throw thrown
+    }
+  }
+}
+
+/** The driver makes requests of the global kind; they leave through the runtime's network like all others. */
+async function fetchThrough(runtime: Runtime, request: Request): Promise<unknown> {
+  const body = request.method === 'GET' ? null : await request.arrayBuffer()
+  const headers = Object.fromEntries(request.headers)
+  return await fetch(request.url, { method: request.method, headers, body, dispatcher: runtime.network })
+}
+
+export function pathOf(url: string): string {
+  return decodeURIComponent(url.replace(/^file:(\/\/(?=\/))?/, '').replace(/[?#].*$/, ''))
+}
+
+/** For messages: a server's URL may carry its token. */
+export function nameOf(url: string): string {
+  if (url.startsWith('file:')) return pathOf(url)
+  return URL.canParse(url) ? new URL(url).host : 'of the configuration'
+}

@@ -1,0 +1,168 @@
+/**
+ * The one place that writes. Every commit is one `batch(..., 'write')`, one after the other within this process.
+ *
+ * The driver's durability trap (libsql-client-ts#352): a statement that met SQLITE_BUSY stays open on its connection,
+ * and whatever a later `execute(INSERT)` acknowledges there is never committed. Hence no `execute` for writes, and a
+ * new connection after every failure that is not a constraint's.
+ */
+import type { Client, InArgs, ResultSet } from '@libsql/client'
+import { BursarError } from '../errors.ts'
+import type { Runtime } from '../runtime.ts'
+import type { Row, Statement } from './db.ts'
+import { failedStatement, failureOf, unavailable } from './failure.ts'
+import { createPatience } from './patience.ts'
+
+export interface WriterOptions {
+  readonly client: Client
+  readonly runtime: Runtime
+  /** A libSQL server: a commit's outcome can get lost on the way back. */
+  readonly remote: boolean
+}
+
+export interface Writer {
+  commit(statements: readonly Statement[]): Promise<Row[][]>
+  /** A commit that a key of its own keeps from being applied twice: a migration, which makes `operation` first. */
+  commitKeyed(statements: readonly Statement[]): Promise<Row[][]>
+  /** Waits for the commits under way, and takes no more. */
+  close(): Promise<void>
+}
+
+export function createWriter(options: WriterOptions): Writer {
+  let last: Promise<unknown> = Promise.resolve()
+  let closed = false
+  const connection = { ready: false }
+
+  function write(statements: readonly Statement[], recorded: boolean): Promise<Row[][]> {
+    if (closed) return Promise.reject(unavailable('The database is closed.', undefined))
+    const done = last.then(() =>
+      options.remote
+        ? commitRemotely(options, statements, recorded)
+        : commitLocally(options, connection, statements),
+    )
+    last = done.catch(() => undefined)
+    return done
+  }
+
+  return {
+    commit: (statements) => write(statements, true),
+    commitKeyed: (statements) => write(statements, false),
+    async close() {
+      closed = true
+      await last
+      options.client.close()
+    },
+  }
+}
+
+interface Connection {
+  /** Its settings have been made. */
+  ready: boolean
+}
+
+async function commitLocally(
+  { client, runtime }: WriterOptions,
+  connection: Connection,
+  statements: readonly Statement[],
+): Promise<Row[][]> {
+  const patience = createPatience(runtime)
+  for (;;) {
+    try {
+      if (!connection.ready) await makeDurable(client)
+      connection.ready = true
+      return rowsOf(await client.batch(statements.map(toDriver), 'write'))
+    } catch (thrown) {
+      const failure = failureOf(thrown, false)
+      if (failure === 'refused') throw meaningOf(thrown, statements, 0)
+      connection.ready = false
+      client.reconnect()
+      if (failure === 'broken') throw unavailable('The database file cannot be written.', thrown)
+      if (failure !== 'busy') throw thrown
+      if (!(await patience.wait())) throw unavailable('The database stays locked by another process.', thrown)
+    }
+  }
+}
+
+/**
+ * A commit to a server carries an operation id as its first row. After a lost answer the row is looked for before
+ * anything is sent again; should the lost request arrive late, the row's key refuses the second one.
+ */
+async function commitRemotely(
+  { client, runtime }: WriterOptions,
+  statements: readonly Statement[],
+  recorded: boolean,
+): Promise<Row[][]> {
+  const operation = runtime.id('op')
+  const record = {
+    sql: 'INSERT INTO operation (id, at) VALUES (?, ?)',
+    args: [operation, BigInt(runtime.now())],
+  }
+  const offset = recorded ? 1 : 0
+  const patience = createPatience(runtime)
+  let lost = false
+  for (;;) {
+    try {
+      if (lost && recorded && (await isApplied(client, operation))) return await readAgain(client, statements)
+      const batch = [...(recorded ? [record] : []), ...statements.map(toDriver)]
+      return rowsOf(await client.batch(batch, 'write')).slice(offset)
+    } catch (thrown) {
+      const failure = failureOf(thrown, true)
+      if (failure === 'refused' && recorded && failedStatement(thrown) === 0) {
+        lost = true
+      } else if (failure === 'refused') {
+        throw meaningOf(thrown, statements, offset)
+      } else if (failure === 'lost') {
+        lost = true
+        client.reconnect()
+      } else if (failure !== 'busy') {
+        throw failure === 'broken' ? unavailable('The database server cannot write.', thrown) : thrown
+      }
+      if (!(await patience.wait())) {
+        throw unavailable(
+          lost
+            ? 'The database server does not answer; whether the last write arrived is not known yet.'
+            : 'The database server stays busy.',
+          thrown,
+        )
+      }
+    }
+  }
+}
+
+/** Asked as a write, so that a replica cannot answer. */
+async function isApplied(client: Client, operation: string): Promise<boolean> {
+  const look = { sql: 'SELECT 1 FROM operation WHERE id = ?', args: [operation] }
+  const [found] = await client.batch([look], 'write')
+  return (found?.rows.length ?? 0) > 0
+}
+
+/** The rows of a commit whose answer got lost: what it wrote is there, so its SELECTs find it. */
+async function readAgain(client: Client, statements: readonly Statement[]): Promise<Row[][]> {
+  const isRead = ({ sql }: Statement): boolean => /^\s*SELECT\b/i.test(sql)
+  const reads = statements.filter(isRead)
+  const found = reads.length > 0 ? rowsOf(await client.batch(reads.map(toDriver), 'write')) : []
+  return statements.map((each) => (isRead(each) ? (found[reads.indexOf(each)] ?? []) : []))
+}
+
+/** These are the driver's defaults today; a ledger does not rest on defaults. */
+async function makeDurable(client: Client): Promise<void> {
+  await client.execute('PRAGMA synchronous = FULL')
+  await client.execute('PRAGMA foreign_keys = ON')
+  const { rows } = await client.execute(
+    'SELECT s.synchronous, f.foreign_keys FROM pragma_synchronous s, pragma_foreign_keys f',
+  )
+  if (rows[0]?.['synchronous'] !== 2n || rows[0]['foreign_keys'] !== 1n) {
+    throw new BursarError('internal', 'The database does not keep its durability settings.')
+  }
+}
+
+function meaningOf(thrown: unknown, statements: readonly Statement[], offset: number): unknown {
+  return statements[failedStatement(thrown) - offset]?.otherwise?.() ?? thrown
+}
+
+export function toDriver({ sql, args }: Pick<Statement, 'sql' | 'args'>): { sql: string; args: InArgs } {
+  return { sql, args: [...args] }
+}
+
+function rowsOf(results: readonly ResultSet[]): Row[][] {
+  return results.map(({ rows }) => rows as unknown as Row[])
+}

@@ -1,0 +1,86 @@
+/**
+ * A named lease: one holder at a time among all processes that share the database. The clock only decides how soon
+ * another may take over; what keeps a paused holder from writing is the fence, which every commit made under the
+ * lease checks.
+ */
+import { BursarError } from '../errors.ts'
+import type { Runtime } from '../runtime.ts'
+import { type Db, guard, type Statement, statement } from './db.ts'
+
+export interface Lease {
+  readonly name: string
+  readonly holder: string
+  /** Grows by one each time the lease changes hands. */
+  readonly fence: bigint
+  /** Makes a commit fail with `conflict` unless this lease is still the current one. */
+  check(): Statement
+  /** Prolongs it. False: it has been lost to another holder. */
+  renew(): Promise<boolean>
+  /** Lets another take it at once. */
+  release(): Promise<void>
+}
+
+export interface AcquireLease {
+  readonly name: string
+  /** Unique to whoever asks, not only to the process. */
+  readonly holder: string
+  readonly ttlMs: number
+}
+
+interface LeaseRow {
+  readonly holder: string
+  readonly fence: bigint
+}
+
+/** Takes a lease that is free, lapsed or already held by `holder`; null while another holds it. */
+export async function acquireLease(
+  { db, runtime }: { readonly db: Db; readonly runtime: Runtime },
+  { name, holder, ttlMs }: AcquireLease,
+): Promise<Lease | null> {
+  const now = runtime.now()
+  await db.commit([
+    statement(
+      `INSERT INTO lease (name, holder, fence, expires_at) VALUES (?, ?, 1, ?)
+       ON CONFLICT (name) DO UPDATE
+       SET holder = excluded.holder, fence = lease.fence + 1, expires_at = excluded.expires_at
+       WHERE lease.expires_at <= ? OR lease.holder = excluded.holder`,
+      [name, holder, BigInt(now + ttlMs), BigInt(now)],
+    ),
+  ])
+  const [row] = await db.query<LeaseRow>('SELECT holder, fence FROM lease WHERE name = ?', [name])
+  if (!row || row.holder !== holder) return null
+  const { fence } = row
+  const mine = [name, holder, fence] as const
+  const lost = new BursarError('conflict', `The lease ${name} is held by another process now.`, {
+    remedy: 'Nothing to do: the other process goes on from here.',
+    details: { lease: name },
+  })
+
+  const check = (): Statement =>
+    guard('EXISTS (SELECT 1 FROM lease WHERE name = ? AND holder = ? AND fence = ?)', mine, () => lost)
+
+  return {
+    name,
+    holder,
+    fence,
+    check,
+    async renew() {
+      const prolong = statement('UPDATE lease SET expires_at = ? WHERE name = ?', [
+        BigInt(runtime.now() + ttlMs),
+        name,
+      ])
+      try {
+        await db.commit([check(), prolong])
+        return true
+      } catch (thrown) {
+        if (thrown === lost) return false
+        throw thrown
+      }
+    },
+    async release() {
+      await db.commit([
+        statement('UPDATE lease SET expires_at = 0 WHERE name = ? AND holder = ? AND fence = ?', mine),
+      ])
+    },
+  }
+}

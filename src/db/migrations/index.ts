@@ -1,0 +1,11 @@
+/** The till's migrations, oldest first. A released one never changes: what comes after it is a new one. */
+import type { Migration } from '../migrate.ts'
+import { first } from './0001-first.ts'
+import { seal } from './0002-seal.ts'
+import { restore } from './0003-restore.ts'
+
+export const migrations: readonly Migration[] = [
+  { version: 1, name: 'first', sql: first },
+  { version: 2, name: 'seal', sql: seal },
+  { version: 3, name: 'restore', sql: restore },
+]

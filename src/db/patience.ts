@@ -1,0 +1,30 @@
+/** How long a database that is busy, or out of reach, is asked again before that is an error. */
+import type { Runtime } from '../runtime.ts'
+
+const BUDGET_MS = 30_000
+const LONGEST_WAIT_MS = 250
+
+export interface Patience {
+  /** Waits a little longer than the last time; false, at once, when it has been long enough. */
+  wait(): Promise<boolean>
+}
+
+/**
+ * Bounded by the clock, and by what was waited, should the clock stand still. Each wait is drawn between half and all
+ * of its length, so that processes which want the same lock do not come back in step.
+ */
+export function createPatience(runtime: Runtime): Patience {
+  const started = runtime.now()
+  let waited = 0
+  let longest = 5
+  return {
+    async wait() {
+      if (Math.max(waited, runtime.now() - started) >= BUDGET_MS) return false
+      const ms = Math.ceil((longest * (256 + (runtime.random(1)[0] ?? 0))) / 512)
+      waited += ms
+      longest = Math.min(LONGEST_WAIT_MS, longest * 2)
+      await runtime.sleep(ms)
+      return true
+    },
+  }
+}

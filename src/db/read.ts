@@ -1,0 +1,71 @@
+/**
+ * Reads, on a connection that cannot write. A read that failed may stay open on its connection and show yesterday's
+ * rows from then on: every failure gets a new connection.
+ */
+import type { Client, ResultSet } from '@libsql/client'
+import { BursarError } from '../errors.ts'
+import type { Runtime } from '../runtime.ts'
+import { toDriver } from './commit.ts'
+import type { Arg, Row, TypedRead } from './db.ts'
+import { failureOf, unavailable } from './failure.ts'
+import { createPatience } from './patience.ts'
+
+export interface Reader {
+  query<T = Row>(sql: string, args?: readonly Arg[]): Promise<T[]>
+  /** Typed reads over the tables of schema.ts. */
+  typed(): Promise<TypedRead>
+  close(): void
+}
+
+export function createReader(client: Client, runtime: Runtime, remote: boolean): Reader {
+  let ready = false
+
+  async function run(sql: string, args: readonly Arg[]): Promise<ResultSet> {
+    const patience = createPatience(runtime)
+    for (;;) {
+      try {
+        if (!ready && !remote) await client.execute('PRAGMA query_only = ON')
+        ready = true
+        return await client.execute(toDriver({ sql, args }))
+      } catch (thrown) {
+        const failure = failureOf(thrown, remote)
+        ready = false
+        client.reconnect()
+        if (failure === 'broken') throw unavailable('The database cannot be read.', thrown)
+        if (failure !== 'busy' && failure !== 'lost') throw thrown
+        if (!(await patience.wait())) throw unavailable('The database does not answer.', thrown)
+      }
+    }
+  }
+
+  return {
+    query: async <T>(sql: string, args: readonly Arg[] = []) => {
+      const { rows } = await run(sql, args)
+      return rows as unknown as T[]
+    },
+    async typed() {
+      const { drizzle } = await import('drizzle-orm/sqlite-proxy')
+      return drizzle(async (sql, params, method) => {
+        const { rows } = await run(sql, params.map(toArg))
+        const values = rows.map((row) => Array.from(row))
+        // For a single row that is not there, drizzle wants undefined and its type does not say so.
+        return { rows: (method === 'get' ? values[0] : values) as unknown[] }
+      })
+    },
+    close: () => client.close(),
+  }
+}
+
+/** drizzle's own numbers (LIMIT, OFFSET, counts) are integers; a JS number would bind as REAL. */
+function toArg(value: unknown): Arg {
+  if (typeof value === 'number') return BigInt(value)
+  if (
+    value === null ||
+    typeof value === 'string' ||
+    typeof value === 'bigint' ||
+    value instanceof Uint8Array
+  ) {
+    return value
+  }
+  throw new BursarError('internal', `A query has a parameter of type ${typeof value}.`)
+}

@@ -1,0 +1,57 @@
+/** Whether this process lives (`/healthz`) and whether it can do its work (`/readyz`), for whoever restarts it. */
+import { Hono } from 'hono'
+import { BursarError, toBursarError } from '../errors.ts'
+import type { Runtime } from '../runtime.ts'
+import { problemResponse } from './problem.ts'
+import { type HttpEnv, onlyMethods } from './security.ts'
+
+/** Something this process needs: its database, each of its chains. */
+export interface ReadinessCheck {
+  /** Shown to anybody who asks: `database`, `chain ethereum`. */
+  readonly name: string
+  /** Throws what is wrong; that is logged, and not shown. */
+  check(signal: AbortSignal): Promise<void>
+}
+
+/** An orchestrator's probe gives up after a second or a few. */
+const CHECK_MS = 2_000
+
+export function healthRoutes(runtime: Runtime, checks: readonly ReadinessCheck[]): Hono<HttpEnv> {
+  const app = new Hono<HttpEnv>()
+  app.use('*', onlyMethods('GET', 'HEAD'))
+  app.get('/healthz', (c) => c.json({ status: 'ok' }))
+  app.get('/readyz', async (c) => {
+    const results = await Promise.all(checks.map((check) => passes(runtime, check)))
+    const failing = checks.filter((_, index) => !results[index]).map((check) => check.name)
+    if (failing.length === 0) return c.json({ status: 'ok', checks: checks.map((check) => check.name) })
+    const code = failing.includes('database') ? 'database_unavailable' : 'chain_unavailable'
+    return problemResponse(
+      new BursarError(code, `Not ready: ${failing.join(', ')}.`, {
+        remedy: 'The operator finds the cause in the log, or with bursar doctor.',
+        details: { failing },
+      }),
+    )
+  })
+  return app
+}
+
+async function passes(runtime: Runtime, check: ReadinessCheck): Promise<boolean> {
+  const limit = new AbortController()
+  const cancel = runtime.after(CHECK_MS, () => limit.abort(new Error(`no answer within ${CHECK_MS} ms`)))
+  try {
+    await Promise.race([check.check(limit.signal), aborted(limit.signal)])
+    return true
+  } catch (thrown) {
+    const { code, message } = toBursarError(thrown)
+    runtime.log.warn({ check: check.name, code, err: thrown }, `not ready: ${message}`)
+    return false
+  } finally {
+    cancel()
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+}

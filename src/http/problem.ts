@@ -1,0 +1,9 @@
+/** Errors over HTTP: `application/problem+json` (RFC 9457), whatever went wrong and wherever. */
+import type { BursarError } from '../errors.ts'
+
+export function problemResponse(error: BursarError, headers: Record<string, string> = {}): Response {
+  return new Response(JSON.stringify(error.toProblem()), {
+    status: error.status,
+    headers: { 'content-type': 'application/problem+json', 'cache-control': 'no-store', ...headers },
+  })
+}

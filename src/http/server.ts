@@ -1,0 +1,161 @@
+/** The till's HTTP server: every route behind the same checks, every error in the same form, a stop that waits. */
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { getRequestListener, RequestError } from '@hono/node-server'
+import { Hono } from 'hono'
+import { BursarError, invalid, toBursarError } from '../errors.ts'
+import { mcpHttp } from '../mcp/server.ts'
+import type { CallContext } from '../models/reserve.ts'
+import type { Runtime } from '../runtime.ts'
+import { healthRoutes, type ReadinessCheck } from './health.ts'
+import { type McpRoute, mcpRoutes } from './mcp.ts'
+import { modelRoutes } from './model-routes.ts'
+import { problemResponse } from './problem.ts'
+import { bodyLimit, type CheckHost, type HttpEnv, hostCheck, knownHosts } from './security.ts'
+import { tillRoutes } from './till-routes.ts'
+
+export interface HttpOptions extends Omit<McpRoute, 'mcp'> {
+  readonly runtime: Runtime
+  readonly version: string
+  readonly host: string
+  /** 0 takes any free port. */
+  readonly port: number
+  /** Host names besides those of the loopback interface, without port. */
+  readonly allowedHosts: readonly string[]
+  readonly checks: readonly ReadinessCheck[]
+  /** Absent: this server sells no model calls over HTTP. */
+  readonly calls?: CallContext
+}
+
+export interface HttpServer {
+  /** Where it can be reached from this machine: `http://127.0.0.1:8402`. */
+  readonly url: string
+  readonly port: number
+  /** Takes no new requests, lets the running ones end (ten seconds at most), then closes. */
+  close(): Promise<void>
+}
+
+/** A long conversation fits; a request that only fills memory does not. */
+const MAX_BODY_BYTES = 4 * 1024 * 1024
+const GRACE_MS = 10_000
+
+/** @throws {BursarError} conflict (another program has the port), invalid_config (no such address here). */
+export async function startHttp(options: HttpOptions): Promise<HttpServer> {
+  const { runtime, host, port } = options
+  const mcp = mcpHttp({ version: options.version, log: runtime.log }, MAX_BODY_BYTES)
+  const checkHost = hostCheck(options.allowedHosts)
+  const app = routes(options, checkHost, { ...options, mcp })
+  const models = options.calls && modelRoutes({ ...options, calls: options.calls, checkHost })
+  const listener = getRequestListener(app.fetch, { errorHandler: unreadable, overrideGlobalObjects: false })
+  const server = createServer((request, response) => {
+    if (!models?.handle(request, response)) void listener(request, response)
+  })
+  const running = runningRequests(server)
+  await listening(server, host, port)
+  const bound = server.address() as AddressInfo
+  let stopped: Promise<void> | undefined
+  return {
+    url: `http://${reachable(host)}:${bound.port}`,
+    port: bound.port,
+    close: () =>
+      (stopped ??= stop(server, within(runtime, GRACE_MS, running.ended()), async () => {
+        await mcp.close()
+        server.closeAllConnections()
+        // Calls whose clients have gone are still read for what they used, and settled.
+        if (models) await within(runtime, GRACE_MS, models.idle())
+      })),
+  }
+}
+
+function routes(options: HttpOptions, checkHost: CheckHost, mcp: McpRoute): Hono<HttpEnv> {
+  const app = new Hono<HttpEnv>()
+  app.onError((thrown) => {
+    const error = toBursarError(thrown)
+    if (error.code === 'internal') options.runtime.log.error({ err: thrown }, error.message)
+    return problemResponse(error)
+  })
+  app.notFound((c) =>
+    problemResponse(
+      new BursarError('not_found', `There is nothing at ${c.req.path.slice(0, 200)}.`, {
+        remedy: 'The MCP endpoint is /mcp; /v1/offers, /v1/balance and /v1/models say what there is.',
+      }),
+    ),
+  )
+  // Before the checks of names: probes ask by address, and learn nothing else.
+  const health = healthRoutes(options.runtime, options.checks)
+  app.all('/healthz', (c) => health.fetch(c.req.raw))
+  app.all('/readyz', (c) => health.fetch(c.req.raw))
+  app.use('*', knownHosts(checkHost), bodyLimit(MAX_BODY_BYTES))
+  app.route('/mcp', mcpRoutes(mcp))
+  app.route('/v1', tillRoutes(options))
+  return app
+}
+
+/** What is no request at all never reaches the routes. */
+function unreadable(thrown: unknown): Response {
+  if (!(thrown instanceof RequestError)) return problemResponse(toBursarError(thrown))
+  return problemResponse(
+    invalid('The request has no valid Host header or path.', { remedy: 'Send a valid HTTP/1.1 request.' }),
+  )
+}
+
+/** Counts running requests, because a stop waits for these, and not for idle or silent connections. */
+function runningRequests(server: Server): { ended(): Promise<void> } {
+  let running = 0
+  let onLast: (() => void) | undefined
+  server.on('request', (_, response) => {
+    running += 1
+    response.once('close', () => {
+      running -= 1
+      if (running === 0) onLast?.()
+    })
+  })
+  return {
+    ended: () =>
+      running === 0
+        ? Promise.resolve()
+        : new Promise((resolve) => {
+            onLast = resolve
+          }),
+  }
+}
+
+function listening(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const taken = cause.code === 'EADDRINUSE'
+      reject(
+        new BursarError(
+          taken ? 'conflict' : 'invalid_config',
+          taken
+            ? `Port ${port} of ${host} is in use.`
+            : `Cannot listen on ${host}, port ${port} (${cause.code}).`,
+          { remedy: 'Set PORT (and HOST) to what is free here, or stop the other program.', cause },
+        ),
+      )
+    })
+    server.listen(port, host, resolve)
+  })
+}
+
+async function stop(server: Server, idle: Promise<void>, finish: () => Promise<void>): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve())
+  })
+  await idle
+  await finish()
+  await closed
+}
+
+async function within(runtime: Runtime, ms: number, task: Promise<void>): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>()
+  const cancel = runtime.after(ms, resolve)
+  await Promise.race([task, late])
+  cancel()
+}
+
+function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1'
+  if (host === '::') return '[::1]'
+  return host.includes(':') ? `[${host}]` : host
+}

@@ -1,0 +1,280 @@
+/**
+ * Books one step along a chain: payments, credits, reversals, outbox rows and the chain's cursor, all in one commit
+ * that only the holder of the chain's lease can make. The same step booked twice changes nothing.
+ */
+import type { Chain, Step, Transfer } from '../chains/chain.ts'
+import { guard, type Statement } from '../db/db.ts'
+import type { Lease } from '../db/lease.ts'
+import { BursarError } from '../errors.ts'
+import { atomicToUsd, type MicroUsd, type Quote } from '../money.ts'
+import type { InvoiceContext } from './context.ts'
+import { creditInvoice, isConfirmed } from './crediting.ts'
+import { haltChain, moveCursor, readCursor, type StoredCursor } from './cursor.ts'
+import { eventsOf, insertEvent } from './events.ts'
+import { invoiceStatements, paymentStatements, samePayment } from './postings.ts'
+import {
+  type InvoiceRecord,
+  invoicesBy,
+  invoicesExpiring,
+  openPayments,
+  type PaymentRecord,
+  paymentsAbove,
+  paymentsBy,
+} from './records.ts'
+import { observe } from './transitions.ts'
+import { readHeights } from './view.ts'
+
+/** More than any payment: asks for the deepest confirmation. */
+const WORTH_THE_MOST: MicroUsd = 2n ** 62n
+const MAX_ROUNDS = 5
+/** A cursor is written this often even when nothing happens: that is how others see that the chain is watched. */
+const HEARTBEAT_MS = 30_000
+
+export interface SettledStep {
+  /** Something was written. */
+  readonly changed: boolean
+  /** The chain does not credit any more until a human has looked. */
+  readonly halted: boolean
+}
+
+/**
+ * @throws {BursarError} conflict: the lease was lost, or the step was read from an older cursor;
+ *   chain_unavailable: no endpoint could be asked about what is to be credited; database_unavailable. Nothing was written: read on from the stored cursor.
+ */
+export async function settle(
+  ctx: InvoiceContext,
+  chain: Chain,
+  step: Step,
+  lease: Lease,
+): Promise<SettledStep> {
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const stored = await readCursor(ctx.db, chain.id)
+    if (!stored) throw new BursarError('internal', `The cursor of ${chain.id} has disappeared.`)
+    if (stored.halted !== null) return { changed: false, halted: true }
+    const tooDeep = depthProblem(chain, stored, step)
+    if (tooDeep !== null) {
+      await halt(ctx, chain, lease, tooDeep)
+      return { changed: true, halted: true }
+    }
+    const plan = await planStep(ctx, chain, step, stored)
+    if (!plan.changed) return { changed: false, halted: false }
+    const raced = new BursarError('conflict', 'Another writer changed a payment of the same invoice.')
+    try {
+      await ctx.db.commit([lease.check(), ...plan.guards(raced), ...plan.statements])
+    } catch (thrown) {
+      if (thrown === raced) continue
+      throw thrown
+    }
+    for (const invoice of plan.invoices) ctx.changes.notify(invoice)
+    return { changed: true, halted: false }
+  }
+  throw new BursarError('conflict', `The payments of ${chain.id} keep changing under this step.`)
+}
+
+/** Stops crediting on a chain, durably; only a human clears it. */
+export async function halt(ctx: InvoiceContext, chain: Chain, lease: Lease, reason: string): Promise<void> {
+  await ctx.db.commit([lease.check(), haltChain(chain.id, reason)])
+  ctx.runtime.log.error(
+    { event: 'chain_halted', chain: chain.id, reason },
+    'crediting on this chain is halted until a human has looked',
+  )
+}
+
+function depthProblem(chain: Chain, { cursor }: StoredCursor, step: Step): string | null {
+  if (step.forkedAt === null) {
+    if (step.cursor.height >= cursor.height) return null
+    throw new BursarError('conflict', `This step along ${chain.id} was read from an older cursor.`)
+  }
+  const depth = cursor.height - step.forkedAt
+  // A human who has looked may have vouched for an older block: it is remembered then.
+  const remembered = cursor.recent[0]?.[0] ?? cursor.height
+  if (depth <= chain.finalityDepth || step.forkedAt >= remembered) return null
+  return `a reorganisation of ${depth} blocks, deeper than the finality depth of ${chain.finalityDepth}`
+}
+
+interface Plan {
+  readonly changed: boolean
+  readonly guards: (raced: BursarError) => Statement[]
+  readonly statements: readonly Statement[]
+  /** Whoever waits for these looks again. */
+  readonly invoices: ReadonlySet<string>
+}
+
+async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: StoredCursor): Promise<Plan> {
+  const now = ctx.runtime.now()
+  const found = await load(ctx, chain, step, { from: stored.updatedAt, to: now })
+  const quotes = await currentQuotes(ctx, found.symbols)
+  const observed = observe({
+    chain,
+    step,
+    known: found.known,
+    invoiceAt: found.invoiceAt,
+    needed: (transfer) => confirmationsFor(chain, transfer, found.invoiceAt(transfer.to), quotes),
+    now,
+  })
+  const heights = new Map(await readHeights(ctx.db)).set(chain.id, step.cursor.height)
+  const before = new Map(found.stored.map((payment) => [payment.key, payment]))
+  const after = new Map([...found.stored, ...observed].map((payment) => [payment.key, payment]))
+  const vouched = await vouchedFor(chain, step, after.values())
+  const statements: Statement[] = []
+  for (const invoice of found.invoices) {
+    const { payments, unpriced } = creditInvoice({
+      invoice,
+      payments: [...after.values()].filter((payment) => payment.invoice === invoice.id),
+      chain,
+      vouched,
+      chains: ctx.chains,
+      quotes,
+      now,
+    })
+    for (const payment of payments) after.set(payment.key, payment)
+    for (const payment of unpriced) {
+      ctx.runtime.log.warn({ payment: payment.key }, 'confirmed, but there is no current rate: it waits')
+    }
+  }
+  const changedKeys = [...after].flatMap(([key, payment]) => {
+    const earlier = before.get(key)
+    return earlier && samePayment(earlier, payment) ? [] : [key]
+  })
+  for (const key of changedKeys) {
+    const payment = after.get(key)
+    if (payment) statements.push(...paymentStatements(before.get(key) ?? null, payment, found.byId, now))
+  }
+  for (const invoice of found.invoices) {
+    const was = paymentsOf(before, invoice)
+    const is = paymentsOf(after, invoice)
+    statements.push(...invoiceStatements(invoice, was, is, now))
+    // Only its own chain lets an invoice expire, so that it does so once.
+    const beforeAt = invoice.chain === chain.id ? stored.updatedAt : now
+    const change = { invoice, before: was, after: is, beforeAt, now, heights }
+    for (const event of eventsOf(ctx, change)) statements.push(insertEvent(invoice.id, event, now))
+  }
+  const { cursor } = step
+  const moved = cursor.hash !== stored.cursor.hash || cursor.height !== stored.cursor.height
+  const changed = moved || statements.length > 0 || now - stored.updatedAt >= HEARTBEAT_MS
+  statements.push(moveCursor(chain.id, { cursor, tipHeight: step.tip.height, at: now }))
+  return {
+    changed,
+    guards: (raced) =>
+      found.invoices.map((invoice) => unchanged(invoice, paymentsOf(before, invoice), raced)),
+    statements,
+    invoices: new Set(found.invoices.map((invoice) => invoice.id)),
+  }
+}
+
+/** Those of the payments that are deep enough to be credited, once more as the endpoints have them now. */
+function vouchedFor(
+  chain: Chain,
+  step: Step,
+  payments: Iterable<PaymentRecord>,
+): Promise<ReadonlySet<string>> {
+  const ready = [...payments].flatMap((payment): Transfer[] => {
+    const { key, symbol, address: to, amount, txid, height, blockHash, blockTime } = payment
+    if (payment.chain !== chain.id || payment.invoice === null || !isConfirmed(payment, chain, step))
+      return []
+    if (height === null || blockHash === null || blockTime === null) return []
+    return [
+      { key, chain: chain.id, symbol, to, amount, txid, block: { height, hash: blockHash, time: blockTime } },
+    ]
+  })
+  return chain.vouch(ready)
+}
+
+interface Found {
+  readonly known: readonly PaymentRecord[]
+  /** `known`, and all other payments of the invoices concerned. */
+  readonly stored: readonly PaymentRecord[]
+  readonly invoices: readonly InvoiceRecord[]
+  readonly byId: ReadonlyMap<string, InvoiceRecord>
+  readonly invoiceAt: (address: string) => InvoiceRecord | null
+  /** Assets that have to be priced. */
+  readonly symbols: ReadonlySet<string>
+}
+
+async function load(
+  ctx: InvoiceContext,
+  chain: Chain,
+  step: Step,
+  lockEnds: { readonly from: number; readonly to: number },
+): Promise<Found> {
+  const transfers = [...step.transfers, ...step.pending]
+  const [listed, open, above, expiring] = await Promise.all([
+    paymentsBy(ctx.db, 'key', new Set(transfers.map((transfer) => transfer.key))),
+    openPayments(ctx.db, chain.id),
+    step.forkedAt === null ? [] : paymentsAbove(ctx.db, chain.id, step.forkedAt),
+    invoicesExpiring(ctx.db, { chain: chain.id, ...lockEnds }),
+  ])
+  const known = byKey([...listed, ...open, ...above])
+  const [atAddress, named] = await Promise.all([
+    invoicesBy(
+      ctx.db,
+      'address',
+      new Set([...transfers.map((each) => each.to), ...known.map((each) => each.address)]),
+    ),
+    invoicesBy(ctx.db, 'id', new Set(known.flatMap((payment) => payment.invoice ?? []))),
+  ])
+  const invoices = [...new Map([...atAddress, ...named, ...expiring].map((each) => [each.id, each])).values()]
+  const byId = new Map(invoices.map((invoice) => [invoice.id, invoice]))
+  const addresses = new Map(invoices.map((invoice) => [invoice.address, invoice]))
+  const siblings = await paymentsBy(ctx.db, 'invoice', byId.keys())
+  const unknown = transfers.filter((transfer) => addresses.has(transfer.to))
+  const waiting = known.filter((payment) => payment.invoice !== null && isConfirmed(payment, chain, step))
+  return {
+    known,
+    stored: byKey([...known, ...siblings]),
+    invoices,
+    byId,
+    invoiceAt: (address) => addresses.get(address) ?? null,
+    symbols: new Set([...unknown, ...waiting].map((each) => each.symbol)),
+  }
+}
+
+/** Rates that can be had; a payment that needs another one waits. */
+async function currentQuotes(ctx: InvoiceContext, symbols: ReadonlySet<string>): Promise<Map<string, Quote>> {
+  const quotes = new Map<string, Quote>()
+  for (const symbol of symbols) {
+    try {
+      quotes.set(symbol, await ctx.rates.quote(symbol))
+    } catch (thrown) {
+      if (!(thrown instanceof BursarError) || thrown.code !== 'rate_unavailable') throw thrown
+    }
+  }
+  return quotes
+}
+
+/** By value at the locked rate, or the current one; what cannot be valued waits for the deepest confirmation. */
+function confirmationsFor(
+  chain: Chain,
+  transfer: Pick<Transfer, 'symbol' | 'amount'>,
+  invoice: InvoiceRecord | null,
+  quotes: ReadonlyMap<string, Quote>,
+): number {
+  const asset = chain.assets.find((each) => each.symbol === transfer.symbol)
+  const priceE8 = invoice?.symbol === transfer.symbol ? invoice.priceE8 : quotes.get(transfer.symbol)?.priceE8
+  if (!asset || priceE8 === undefined) return chain.confirmationsNeeded(WORTH_THE_MOST)
+  return chain.confirmationsNeeded(atomicToUsd(transfer.amount, priceE8, asset.decimals))
+}
+
+/** Fails when the payments of an invoice are not as they were read: another chain's watcher came between. */
+function unchanged(
+  invoice: InvoiceRecord,
+  payments: readonly PaymentRecord[],
+  raced: BursarError,
+): Statement {
+  const epochs = payments.reduce((sum, payment) => sum + payment.epoch, 0)
+  const credited = payments.filter((payment) => payment.state === 'credited').length
+  return guard(
+    `(SELECT count(*) = ? AND coalesce(sum(epoch), 0) = ? AND coalesce(sum(state = 'credited'), 0) = ?
+      FROM payment WHERE invoice = ?)`,
+    [BigInt(payments.length), BigInt(epochs), BigInt(credited), invoice.id],
+    () => raced,
+  )
+}
+
+function paymentsOf(all: ReadonlyMap<string, PaymentRecord>, invoice: InvoiceRecord): PaymentRecord[] {
+  return [...all.values()].filter((payment) => payment.invoice === invoice.id)
+}
+
+function byKey(payments: readonly PaymentRecord[]): PaymentRecord[] {
+  return [...new Map(payments.map((payment) => [payment.key, payment])).values()]
+}

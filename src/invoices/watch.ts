@@ -1,0 +1,179 @@
+/**
+ * Watches one chain for as long as the process lives. Of all processes that share the database, the one that holds
+ * the chain's lease reads and settles; the others stand by. It reads on from the stored cursor, so a stop, a crash
+ * or another process taking over loses nothing and books nothing twice.
+ */
+import type { Chain, Cursor, Step } from '../chains/chain.ts'
+import { acquireLease, type Lease } from '../db/lease.ts'
+import { BursarError, toBursarError } from '../errors.ts'
+import type { InvoiceContext } from './context.ts'
+import { isStalled } from './crediting.ts'
+import { ensureCursor, type StoredCursor } from './cursor.ts'
+import { halt, settle } from './settle.ts'
+import { type WatchedAddresses, watchedAddresses } from './watched.ts'
+
+const LEASE_MS = 15_000
+/** How often a process that stands by looks whether the lease is free. */
+const STANDBY_MS = 2_000
+/** A halted chain waits for a human; this is how soon it notices that one has looked. */
+const HALTED_MS = 10_000
+const MIN_BACKOFF_MS = 500
+const MAX_BACKOFF_MS = 30_000
+
+export interface Watch {
+  /** Resolves once the chain's cursor is stored and this process is watching or standing by; rejects when stopped first. */
+  readonly ready: Promise<void>
+  /**
+   * Resolves when this process can read the chain, once it has tried.
+   * @throws {BursarError} chain_unavailable; invalid_config: the endpoint serves another chain.
+   */
+  readable(): Promise<void>
+  /** Resolves when the loop has ended and the lease is given back. Never rejects. */
+  readonly ended: Promise<void>
+}
+
+/** Starts the loop; it ends when `signal` is aborted. */
+export function watchChain(ctx: InvoiceContext, chain: Chain, signal: AbortSignal): Watch {
+  const ready = Promise.withResolvers<void>()
+  // Whoever does not wait for `ready` must not crash on it.
+  ready.promise.catch(() => undefined)
+  const tried = Promise.withResolvers<void>()
+  let failing = false
+  const onRound = (worked: boolean): void => {
+    failing = !worked
+    tried.resolve()
+  }
+  const ended = loop(ctx, chain, signal, { onReady: () => ready.resolve(), onRound }).finally(() => {
+    ready.reject(new BursarError('chain_unavailable', `Watching ${chain.id} was stopped before it began.`))
+    onRound(false)
+  })
+  return {
+    ready: ready.promise,
+    async readable() {
+      await tried.promise
+      // Asked afresh: the loop may wait for half a minute before it looks again.
+      if (failing) await chain.verify(signal)
+    },
+    ended,
+  }
+}
+
+interface Watching {
+  readonly ctx: InvoiceContext
+  readonly chain: Chain
+  readonly signal: AbortSignal
+  readonly watched: WatchedAddresses
+  readonly holder: string
+  /** Finality has stalled, as of the last step. */
+  stalled: boolean
+}
+
+async function loop(
+  ctx: InvoiceContext,
+  chain: Chain,
+  signal: AbortSignal,
+  { onReady, onRound }: { onReady(): void; onRound(worked: boolean): void },
+): Promise<void> {
+  const { runtime } = ctx
+  const watched = watchedAddresses(ctx.db, chain.family)
+  const watching: Watching = { ctx, chain, signal, watched, holder: runtime.id('watch'), stalled: false }
+  let lease: Lease | null = null
+  let verified = false
+  let failures = 0
+  while (!signal.aborted) {
+    let pause: number
+    try {
+      // Before anything is believed: an endpoint of another chain must not credit here.
+      if (!verified) await chain.verify(signal)
+      verified = true
+      lease = await hold(watching, lease)
+      const stored = await ensureCursor(ctx, chain, signal)
+      onReady()
+      pause = lease ? await advance(watching, lease, stored) : STANDBY_MS
+      if (failures > 0) runtime.log.info({ chain: chain.id }, 'watching again')
+      failures = 0
+      onRound(true)
+    } catch (thrown) {
+      if (signal.aborted) break
+      lease = null
+      pause = Math.min(MIN_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS)
+      failures = Math.min(failures + 1, 10)
+      report(watching, thrown, pause)
+      onRound(false)
+    }
+    await runtime.sleep(pause, signal).catch(() => undefined)
+  }
+  await lease?.release().catch(() => undefined)
+}
+
+/** The lease, prolonged or newly taken; null while another process has it. */
+async function hold({ ctx, chain, holder }: Watching, lease: Lease | null): Promise<Lease | null> {
+  if (lease && (await lease.renew())) return lease
+  const taken = await acquireLease(ctx, { name: `watch:${chain.id}`, holder, ttlMs: LEASE_MS })
+  if (taken) ctx.runtime.log.info({ chain: chain.id, fence: Number(taken.fence) }, 'watching')
+  return taken
+}
+
+/** Reads and settles until the tip is reached. Returns how long to wait, milliseconds. */
+async function advance(watching: Watching, lease: Lease, stored: StoredCursor): Promise<number> {
+  const { ctx, chain } = watching
+  if (stored.halted !== null) {
+    ctx.runtime.log.warn(
+      { event: 'chain_halted', chain: chain.id, reason: stored.halted },
+      'crediting is halted until a human has looked',
+    )
+    return HALTED_MS
+  }
+  let step: Step
+  try {
+    step = await readOn(watching, stored.cursor)
+  } catch (thrown) {
+    if (!(thrown instanceof BursarError) || thrown.code !== 'conflict') throw thrown
+    await halt(ctx, chain, lease, thrown.message)
+    return HALTED_MS
+  }
+  sayStall(watching, step)
+  const { halted } = await settle(ctx, chain, step, lease)
+  if (halted) return HALTED_MS
+  return step.caughtUp ? chain.pollMs : 0
+}
+
+/**
+ * One step from the stored cursor. An address that is issued and paid while the step is being read would be passed
+ * over for good, so a step that asked for such an address is read again.
+ */
+async function readOn({ chain, signal, watched }: Watching, cursor: Cursor): Promise<Step> {
+  await watched.refresh()
+  while (true) {
+    const step = await chain.follow(cursor, watched, signal)
+    if (!(await watched.refresh())) return step
+  }
+}
+
+/** Once when finality stalls, and once when it goes on. */
+function sayStall(watching: Watching, step: Step): void {
+  const { ctx, chain } = watching
+  const stalled = isStalled(chain, step)
+  if (stalled === watching.stalled) return
+  watching.stalled = stalled
+  const facts = { chain: chain.id, finalized: step.finalized, tip: step.tip.height }
+  if (stalled) {
+    const text = 'The chain has stopped finalising: only payments in final blocks are credited.'
+    ctx.runtime.log.error({ event: 'finality_stalled', ...facts }, text)
+  } else {
+    ctx.runtime.log.info({ event: 'finality_resumed', ...facts }, 'The chain finalises its blocks again.')
+  }
+}
+
+function report({ ctx, chain }: Watching, thrown: unknown, pauseMs: number): void {
+  const error = toBursarError(thrown)
+  const facts = { event: 'watch_failed', chain: chain.id, code: error.code, retry_ms: pauseMs }
+  if (error.code === 'internal') {
+    ctx.runtime.log.error(
+      { ...facts, err: error.cause ?? error },
+      'watching failed; trying again from the stored cursor',
+    )
+  } else {
+    ctx.runtime.log.warn(facts, `${error.message} Nothing is skipped; trying again.`)
+  }
+}

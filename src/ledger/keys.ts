@@ -1,0 +1,255 @@
+/**
+ * API keys: made here, shown once, stored as a SHA-256 hash. A key is 256 random bits, so its hash needs no salt and
+ * no slow function: there is nothing to guess.
+ */
+import { createHash } from 'node:crypto'
+import { guard, type Statement, statement } from '../db/db.ts'
+import { BursarError } from '../errors.ts'
+import { accountExists, agentExists, checkName } from './accounts.ts'
+import type { Ledger } from './ledger.ts'
+
+/** Whom a request speaks for. `key` is the key's id, never the key. */
+export type Principal = SellerPrincipal | AccountPrincipal
+
+/** Runs the till: opens accounts, makes keys, reads everything; has no credits. */
+export interface SellerPrincipal {
+  readonly scope: 'seller'
+  readonly key: string
+}
+
+/** Buys and spends an account's credits; an agent does so under its own name and allowance. */
+export type AccountPrincipal =
+  | { readonly scope: 'account'; readonly key: string; readonly account: string }
+  | { readonly scope: 'agent'; readonly key: string; readonly account: string; readonly agent: string }
+
+export type KeyHolder =
+  | { readonly scope: 'seller' }
+  | { readonly scope: 'account'; readonly account: string }
+  | { readonly scope: 'agent'; readonly account: string; readonly agent: string }
+
+export interface CreatedKey {
+  readonly id: string
+  /** The key itself: shown now and never again. */
+  readonly key: string
+  readonly prefix: string
+}
+
+export interface KeyView {
+  readonly id: string
+  /** The beginning of the key, to tell keys apart. */
+  readonly prefix: string
+  readonly name: string
+  readonly scope: Principal['scope']
+  readonly account: string | null
+  readonly agent: string | null
+  /** Unix milliseconds, as the others. */
+  readonly createdAt: number
+  /** To the minute or so: it is not written on every use. */
+  readonly lastUsedAt: number | null
+  readonly revokedAt: number | null
+}
+
+export interface Keyring {
+  /**
+   * Whom a key speaks for. A revoked key is refused within a second, in every process.
+   *
+   * @throws {BursarError} unauthorized, without telling an unknown key from a revoked one
+   */
+  authenticate(key: string): Promise<Principal>
+  /** Writes down when keys were last used. */
+  close(): Promise<void>
+}
+
+const KEY = /^bk_[A-Za-z0-9_-]{43}$/
+/** `bk_` and 48 of 256 bits: enough to tell keys apart, far too little to guess the rest. */
+const PREFIX_LENGTH = 11
+/** How long a revoked key may still be taken. */
+const FRESH_MS = 1_000
+/** Keys remembered at once; past it the oldest go, and cost a read when they come back. */
+const REMEMBERED = 10_000
+const USED_EVERY_MS = 60_000
+
+/**
+ * Makes a key.
+ *
+ * @throws {BursarError} invalid_request (the name), not_found (no such account, or agent of it)
+ */
+export async function createKey(
+  { db, runtime }: Ledger,
+  { name, ...holder }: KeyHolder & { readonly name: string },
+): Promise<CreatedKey> {
+  checkName(name, 'name', 80)
+  const key = `bk_${Buffer.from(runtime.random(32)).toString('base64url')}`
+  const prefix = key.slice(0, PREFIX_LENGTH)
+  const id = runtime.id('key')
+  const account = holder.scope === 'seller' ? null : holder.account
+  const agent = holder.scope === 'agent' ? holder.agent : null
+  await db.commit([
+    ...holderExists(holder),
+    statement(
+      `INSERT INTO api_key (id, hash, prefix, name, scope, account, agent, created_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      [id, hashOf(key), prefix, name, holder.scope, account, agent, BigInt(runtime.now())],
+    ),
+  ])
+  return { id, key, prefix }
+}
+
+function holderExists(holder: KeyHolder): Statement[] {
+  if (holder.scope === 'seller') return []
+  if (holder.scope === 'account') return [accountExists(holder.account)]
+  return [accountExists(holder.account), agentExists(holder.agent, holder.account)]
+}
+
+/** Every key, or those of one account; oldest first, revoked ones included. */
+export async function listKeys(
+  { db }: Ledger,
+  { account }: { readonly account?: string } = {},
+): Promise<KeyView[]> {
+  const [read, { apiKey }, { asc, eq }] = await Promise.all([
+    db.typed(),
+    import('../db/schema.ts'),
+    import('drizzle-orm'),
+  ])
+  const rows = await read
+    .select()
+    .from(apiKey)
+    .where(account === undefined ? undefined : eq(apiKey.account, account))
+    .orderBy(asc(apiKey.id))
+  return rows.map((row) => ({
+    id: row.id,
+    prefix: row.prefix,
+    name: row.name,
+    scope: row.scope,
+    account: row.account,
+    agent: row.agent,
+    createdAt: row.createdAt,
+    lastUsedAt: row.lastUsedAt,
+    revokedAt: row.revokedAt,
+  }))
+}
+
+/**
+ * Puts a key out of force, for good; safe to repeat. With an `account`, only a key of that account.
+ *
+ * @throws {BursarError} not_found
+ */
+export async function revokeKey(
+  { db, runtime }: Ledger,
+  { id, account }: { readonly id: string; readonly account?: string },
+): Promise<void> {
+  await db.commit([
+    guard(
+      'EXISTS (SELECT 1 FROM api_key WHERE id = ?1 AND (?2 IS NULL OR account = ?2))',
+      [id, account ?? null],
+      () =>
+        // Not echoed: a confused caller may have given the key itself.
+        new BursarError('not_found', 'There is no key with this id.', {
+          remedy: 'Give the id of a key (key_...), as bursar keys list shows it; not the key itself.',
+        }),
+    ),
+    statement('UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?', [
+      BigInt(runtime.now()),
+      id,
+    ]),
+  ])
+}
+
+/** Checks keys, remembering each for a second, so that a busy caller costs one read a second. */
+export function keyring(ledger: Ledger): Keyring {
+  const { runtime } = ledger
+  const remembered = new Map<string, { readonly until: number; readonly principal: Promise<Principal> }>()
+  const usage = usageLog(ledger)
+
+  function look(hash: string): Promise<Principal> {
+    const now = runtime.now()
+    const known = remembered.get(hash)
+    if (known && known.until > now) return known.principal
+    // A lookup under way is shared; a failed one is not remembered.
+    const principal = find(ledger, hash)
+    remembered.delete(hash)
+    remembered.set(hash, { until: now + FRESH_MS, principal })
+    principal.catch(() => {
+      if (remembered.get(hash)?.principal === principal) remembered.delete(hash)
+    })
+    const [oldest] = remembered.keys()
+    if (remembered.size > REMEMBERED && oldest !== undefined) remembered.delete(oldest)
+    return principal
+  }
+
+  return {
+    async authenticate(key) {
+      if (!KEY.test(key)) throw refusedKey()
+      const principal = await look(hashOf(key))
+      usage.note(principal.key)
+      return principal
+    },
+    close: () => usage.flush(),
+  }
+}
+
+/** Collects when keys were used and writes it in one statement a minute: it is for people, nothing depends on it. */
+function usageLog({ db, runtime }: Ledger): { note(key: string): void; flush(): Promise<void> } {
+  let used: Record<string, number> = {}
+  let cancel: (() => void) | undefined
+
+  async function flush(): Promise<void> {
+    cancel?.()
+    cancel = undefined
+    const uses = used
+    used = {}
+    if (Object.keys(uses).length === 0) return
+    try {
+      await db.commit([
+        statement(
+          `UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), u.value)
+           FROM json_each(?) AS u WHERE api_key.id = u.key`,
+          [JSON.stringify(uses)],
+        ),
+      ])
+    } catch (error) {
+      runtime.log.warn({ err: error }, 'when keys were last used is not written')
+    }
+  }
+
+  return {
+    note(key) {
+      used[key] = runtime.now()
+      cancel ??= runtime.after(USED_EVERY_MS, () => void flush())
+    },
+    flush,
+  }
+}
+
+interface KeyRow {
+  readonly id: string
+  readonly scope: Principal['scope']
+  readonly account: string | null
+  readonly agent: string | null
+}
+
+async function find({ db }: Ledger, hash: string): Promise<Principal> {
+  // By hash: how long the search takes tells something about the hash at most, nothing about the key.
+  const [row] = await db.query<KeyRow>(
+    'SELECT id, scope, account, agent FROM api_key WHERE hash = ? AND revoked_at IS NULL',
+    [hash],
+  )
+  if (row?.scope === 'seller') return { scope: 'seller', key: row.id }
+  if (row?.scope === 'account' && row.account !== null) {
+    return { scope: 'account', key: row.id, account: row.account }
+  }
+  if (row?.scope === 'agent' && row.account !== null && row.agent !== null) {
+    return { scope: 'agent', key: row.id, account: row.account, agent: row.agent }
+  }
+  throw refusedKey()
+}
+
+function refusedKey(): BursarError {
+  return new BursarError('unauthorized', 'This API key is not known, or was revoked.', {
+    remedy: 'Use a key that is in force; the seller makes one with bursar keys create.',
+  })
+}
+
+function hashOf(key: string): string {
+  return createHash('sha256').update(key).digest('hex')
+}

@@ -1,0 +1,66 @@
+/**
+ * Lots: what each payment granted, and how much of it is left. The lots of an account always add up to what it has,
+ * available and held together; below zero there are none. Spent oldest expiry first.
+ */
+import { type Statement, statement } from '../db/db.ts'
+
+/** The expiry of credits that never expire: 9999-12-31. */
+export const NEVER = 253_402_300_799_999n
+
+/** SQL for a set of accounts, column `id`, with one parameter (?1). */
+const LISTED = '(SELECT value AS id FROM json_each(?1))'
+const OF_LOT = '(SELECT account AS id FROM lot WHERE ref = ?1)'
+
+export type Accounts = { readonly accounts: readonly string[] } | { readonly ofLot: string }
+
+function sourceOf(set: Accounts): { from: string; arg: string } {
+  if ('ofLot' in set) return { from: OF_LOT, arg: set.ofLot }
+  return { from: LISTED, arg: JSON.stringify([...new Set(set.accounts)]) }
+}
+
+/**
+ * Takes what an account's lots hold too much from the lots that expire first: what a capture charged, a debt that a
+ * grant covers, or what a reversed lot had already paid for.
+ */
+export function settleLots(set: Accounts): Statement {
+  const { from, arg } = sourceOf(set)
+  return statement(
+    `UPDATE lot SET remaining = lot.remaining - taken.amount
+     FROM (
+       SELECT ref, min(remaining, excess - before) AS amount FROM (
+         SELECT l.ref, l.remaining,
+           sum(l.remaining) OVER (PARTITION BY l.account) - max(0, a.available + a.held) AS excess,
+           ${BEFORE} AS before
+         FROM ${from} t JOIN account a ON a.id = t.id JOIN lot l ON l.account = a.id AND l.remaining > 0
+       ) WHERE excess > before
+     ) AS taken
+     WHERE lot.ref = taken.ref`,
+    [arg],
+  )
+}
+
+/**
+ * Lets lots lapse that are past their expiry, except for what holds keep alive: a hold is covered by the credits that
+ * expire first. A trigger posts it. Comes before anything that could bring lapsed credits back: a new hold, a reversal.
+ */
+export function expireLots(set: Accounts, at: number): Statement {
+  const { from, arg } = sourceOf(set)
+  return statement(
+    `UPDATE lot SET remaining = lot.remaining - lapsed.amount, expired = lot.expired + lapsed.amount, expired_at = ?2
+     FROM (
+       SELECT ref, min(remaining, expirable - before) AS amount FROM (
+         SELECT l.ref, l.remaining,
+           sum(l.remaining) OVER (PARTITION BY l.account) - a.held AS expirable,
+           ${BEFORE} AS before
+         FROM ${from} t JOIN account a ON a.id = t.id AND a.next_expiry <= ?2
+           JOIN lot l ON l.account = a.id AND l.remaining > 0 AND l.expires_at <= ?2
+       ) WHERE expirable > before
+     ) AS lapsed
+     WHERE lot.ref = lapsed.ref`,
+    [arg, BigInt(at)],
+  )
+}
+
+/** What the lots hold that come before this one. */
+const BEFORE = `coalesce(sum(l.remaining) OVER (PARTITION BY l.account ORDER BY l.expires_at, l.ref
+  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)`

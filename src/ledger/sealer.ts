@@ -1,0 +1,90 @@
+/**
+ * Seals the journal in the background. Of all processes that share the database the holder of the lease does it; the
+ * others look now and then whether it still does. A till in which nothing is posted writes nothing.
+ */
+import { acquireLease, type Lease } from '../db/lease.ts'
+import { BursarError } from '../errors.ts'
+import type { Ledger } from './ledger.ts'
+import { countUnsealed, MOST_POSTINGS, type Seal, sealNext } from './seal.ts'
+
+const EVERY_MS = 5_000
+const LEASE_MS = 30_000
+/** Prolonged when less than this is left: not with every seal. */
+const RENEW_MS = 15_000
+
+export interface Sealer {
+  /**
+   * Seals what can be sealed now; null when there is nothing, or another process does it.
+   * @throws {BursarError} conflict (the lease was lost), database_unavailable; the signal's reason.
+   */
+  step(signal?: AbortSignal): Promise<Seal | null>
+  /** Gives the lease back. */
+  close(): Promise<void>
+}
+
+export function createSealer(ledger: Pick<Ledger, 'db' | 'runtime'>): Sealer {
+  const { db, runtime } = ledger
+  const holder = runtime.id('seal')
+  let lease: Lease | null = null
+  let until = 0
+
+  async function held(): Promise<Lease | null> {
+    if (lease && until - runtime.now() >= RENEW_MS) return lease
+    const from = runtime.now()
+    if (!lease || !(await lease.renew())) {
+      lease = null
+      if (await isTaken()) return null
+      lease = await acquireLease(ledger, { name: 'seal', holder, ttlMs: LEASE_MS })
+    }
+    until = from + LEASE_MS
+    return lease
+  }
+
+  /** Asked by reading, so that waiting for the lease costs no write. */
+  async function isTaken(): Promise<boolean> {
+    const rows = await db.query(
+      "SELECT 1 FROM lease WHERE name = 'seal' AND holder <> ? AND expires_at > ?",
+      [holder, BigInt(runtime.now())],
+    )
+    return rows.length > 0
+  }
+
+  return {
+    async step(signal) {
+      if ((await countUnsealed(db)) <= 0n) return null
+      const mine = await held()
+      if (!mine) return null
+      try {
+        return await sealNext(ledger, mine, signal)
+      } catch (thrown) {
+        if (thrown instanceof BursarError && thrown.code === 'conflict') lease = null
+        throw thrown
+      }
+    },
+    async close() {
+      await lease?.release()
+      lease = null
+    },
+  }
+}
+
+/** Seals every few seconds until `signal` is aborted; the log publishes each head. Never rejects. */
+export async function keepSealed(ledger: Ledger, signal: AbortSignal): Promise<void> {
+  const { runtime } = ledger
+  const sealer = createSealer(ledger)
+  while (!signal.aborted) {
+    try {
+      const seal = await sealer.step(signal)
+      if (seal) {
+        const { number, hash, firstPosting, lastPosting } = seal
+        runtime.log.info({ seal: Number(number), hash, postings: Number(lastPosting) }, 'sealed')
+        if (lastPosting - firstPosting + 1n >= MOST_POSTINGS) continue
+      }
+    } catch (error) {
+      if (signal.aborted) break
+      runtime.log.warn({ err: error }, 'the journal could not be sealed; it is tried again')
+    }
+    await runtime.sleep(EVERY_MS, signal).catch(() => undefined)
+  }
+  await sealer.close().catch(() => undefined)
+}

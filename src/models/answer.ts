@@ -1,0 +1,64 @@
+/** Reading what upstreams answer, with care: they are strangers, and their prose is never passed on unasked. */
+import type { IncomingHttpHeaders } from 'node:http'
+
+export type JsonObject = Readonly<Record<string, unknown>>
+
+export function asRecord(value: unknown): JsonObject | null {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null
+}
+
+/** Null for what is no JSON object. */
+export function parseObject(text: string): JsonObject | null {
+  try {
+    return asRecord(JSON.parse(text))
+  } catch {
+    return null
+  }
+}
+
+/** Proxies and wrong base URLs answer 200 with a page: no model ran. */
+export function isWebPage(headers: IncomingHttpHeaders, text: string): boolean {
+  return /text\/html/i.test(headers['content-type'] ?? '') || /^\s*</.test(text)
+}
+
+/** `error.code` or `error.type`, when it looks like an identifier: prose from an upstream may carry instructions. */
+export function errorCode(answer: JsonObject | null): string | null {
+  const error = asRecord(answer?.['error'])
+  for (const value of [error?.['code'], error?.['type']]) {
+    if (typeof value === 'string' && /^[a-z][a-z0-9_.-]{0,47}$/i.test(value)) return value
+  }
+  return null
+}
+
+/** The upstream's id of a request, from its headers (`request-id` is Anthropic's name for it). */
+export function requestIdOf(headers: IncomingHttpHeaders): string | null {
+  return plainId(headers['x-request-id']) ?? plainId(headers['request-id'])
+}
+
+export function plainId(value: unknown): string | null {
+  return typeof value === 'string' && /^[\x21-\x7e]{1,128}$/.test(value) ? value : null
+}
+
+export interface Collector {
+  /** False when the answer has become too large; it is dropped then. */
+  add(chunk: Buffer): boolean
+  bytes(): Buffer
+}
+
+/** Keeps an answer whole, up to a limit. */
+export function collector(maxBytes: number): Collector {
+  let chunks: Buffer[] = []
+  let size = 0
+  return {
+    add(chunk) {
+      size += chunk.length
+      if (size > maxBytes) {
+        chunks = []
+        return false
+      }
+      chunks.push(chunk)
+      return true
+    },
+    bytes: () => (chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
+  }
+}

@@ -1,0 +1,36 @@
+/** How a call can end, as far as its charge is concerned. */
+import type { TokenCounts } from '../credits/prices.ts'
+import type { Completion } from './chat.ts'
+import type { LostReason } from './exchange.ts'
+
+export type Ending =
+  /** A chat completion that was read whole. */
+  | { readonly kind: 'answered'; readonly completion: Completion; readonly requestId: string | null }
+  /** An answer of any other kind, passed on to its end. */
+  | {
+      readonly kind: 'forwarded'
+      /** Null: none that can be believed. */
+      readonly usage: TokenCounts | null
+      /** Of the text that it gave, UTF-8, about: for an estimate where there is no usage. */
+      readonly outputBytes: number
+      readonly requestId: string | null
+    }
+  /** It answered that it did not do it: a status other than 2xx, an error object, a web page. */
+  | {
+      readonly kind: 'refused'
+      readonly status: number
+      /** Its machine-readable code, where it is one; its prose is never passed on. */
+      readonly code: string | null
+      readonly requestId: string | null
+    }
+  /** Not a byte of the request was sent. */
+  | { readonly kind: 'unreached'; readonly why: string }
+  | {
+      readonly kind: 'lost'
+      readonly why: LostReason
+      /** What it reported before it failed, where it did. */
+      readonly usage: TokenCounts | null
+      /** What its caller had been given, before the caller went away; absent where the fault was not the caller's. */
+      readonly outputBytes?: number
+      readonly requestId: string | null
+    }

@@ -1,0 +1,138 @@
+/** `POST /v1/chat/completions` (OpenAI API reference, "Chat Completions"), for every server that speaks it. */
+import type { TokenCounts } from '../../credits/prices.ts'
+import { asRecord, errorCode, type JsonObject, parseObject, plainId } from '../answer.ts'
+import type { RequestBody } from '../body.ts'
+import type { Model } from '../catalogue.ts'
+import { CHAT_PATH } from '../chat.ts'
+import { dataOf, frameOf, textBytes } from '../frames.ts'
+import { readUsage } from '../meter.ts'
+import {
+  countFile,
+  countImage,
+  emptyTally,
+  inputTokens,
+  list,
+  partsOf,
+  refuseMedia,
+  refuseStored,
+  requireList,
+  type Tally,
+} from './content.ts'
+import type { Endpoint, Plan, StreamMeter } from './endpoint.ts'
+import { askedLimit, choicesOf, streamOf } from './limits.ts'
+import { CHAT_RULES, hostedTool, notSold, refuseUnbounded } from './refusals.ts'
+import { openaiError } from './wire-errors.ts'
+
+const LIMITS = ['max_tokens', 'max_completion_tokens'] as const
+
+export const chatCompletions: Endpoint = {
+  route: '/v1/chat/completions',
+  format: 'openai',
+  path: CHAT_PATH,
+  maxAnswerBytes: 32 * 1024 * 1024,
+  plan,
+  usageOf: readUsage,
+  outputBytesOf(answer) {
+    const choices = list(answer['choices'])
+    return asRecord(asRecord(choices[0])?.['message']) && bytesOf(choices)
+  },
+  meter: ({ wantsUsage }) => meter(wantsUsage),
+}
+
+function plan(model: Model, body: RequestBody): Plan {
+  const { fields } = body
+  refuseUnbounded(fields, CHAT_RULES)
+  const stream = streamOf(fields)
+  const options = asRecord(fields['stream_options'])
+  const limit = askedLimit(fields, LIMITS, model.maxOutputTokens)
+  return {
+    stream,
+    inputTokens: inputTokens(model, body.bytes, tallyOf(fields)),
+    output: { limit, choices: choicesOf(fields), least: 1 },
+    wantsUsage: options?.['include_usage'] === true,
+    body: (tokens) =>
+      body.with({
+        model: JSON.stringify(model.upstreamModel),
+        // Only the name that this upstream knows: one that it ignored would be no limit.
+        max_tokens: null,
+        max_completion_tokens: null,
+        [model.tokenLimitField]: String(tokens),
+        ...(stream ? { stream_options: JSON.stringify({ ...options, include_usage: true }) } : {}),
+      }),
+  }
+}
+
+function tallyOf(fields: JsonObject): Tally {
+  const tally = emptyTally()
+  for (const message of partsOf(requireList(fields['messages'], 'messages'))) {
+    tally.messages += 1
+    if (asRecord(message['audio'])) throw notSold('audio', 'a stored answer is state of the seller')
+    for (const part of partsOf(message['content'])) countPart(tally, part)
+  }
+  for (const tool of partsOf(fields['tools'])) {
+    const { type } = tool
+    if (type !== undefined && type !== 'function' && type !== 'custom') throw hostedTool(type)
+    tally.tools += 1
+  }
+  tally.tools += list(fields['functions']).length
+  return tally
+}
+
+function countPart(tally: Tally, part: JsonObject): void {
+  const { type } = part
+  if (type === 'image_url') {
+    const image = part['image_url']
+    countImage(tally, typeof image === 'string' ? image : asRecord(image)?.['url'])
+  } else if (type === 'file') {
+    const file = asRecord(part['file'])
+    refuseStored(file?.['file_id'])
+    countFile(tally, file?.['file_data'])
+  } else if (type !== 'text') {
+    refuseMedia(type)
+  }
+}
+
+function bytesOf(choices: readonly unknown[]): number {
+  let bytes = 0
+  for (const choice of partsOf(choices)) {
+    const message = asRecord(choice['message'])
+    // Keys and punctuation of tool calls count a little too much, for lack of a better estimate.
+    for (const name of ['content', 'reasoning_content', 'reasoning', 'refusal', 'tool_calls']) {
+      const value = message?.[name]
+      if (typeof value === 'string') bytes += Buffer.byteLength(value)
+      else if (value) bytes += Buffer.byteLength(JSON.stringify(value))
+    }
+  }
+  return bytes
+}
+
+const TEXTS = ['"content":', '"reasoning_content":', '"reasoning":', '"refusal":', '"arguments":']
+
+function meter(wantsUsage: boolean): StreamMeter {
+  let complete = false
+  let usage: TokenCounts | null = null
+  let outputBytes = 0
+  let code: string | null = null
+  let requestId: string | null = null
+  return {
+    read(frame) {
+      requestId ??= plainId(/"id"\s*:\s*"([^"\\]+)"/.exec(frame)?.[1])
+      if (/"(?:usage|error)"\s*:\s*\{/.test(frame)) {
+        const chunk = parseObject(dataOf(frame))
+        if (asRecord(chunk?.['error'])) {
+          code = errorCode(chunk)
+          return 'failed'
+        }
+        usage = (chunk && readUsage(chunk)) ?? usage
+        const choices = chunk?.['choices']
+        if (usage && Array.isArray(choices) && choices.length === 0) return wantsUsage ? 'pass' : 'hide'
+      }
+      outputBytes += textBytes(frame, TEXTS)
+      // Some servers never send [DONE]; all of them say why they stopped.
+      complete ||= /"finish_reason"\s*:\s*"/.test(frame) || dataOf(frame) === '[DONE]'
+      return 'pass'
+    },
+    state: () => ({ complete, usage, input: null, outputBytes, code, requestId }),
+    failure: (error) => frameOf(openaiError(error)),
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * What cannot be sold: parameters that make an upstream keep state, read state that it keeps for the seller (which
+ * may be another buyer's), run tools whose cost nobody bounds, or charge at another price than the model's.
+ */
+import { type BursarError, invalid } from '../../errors.ts'
+import type { JsonObject } from '../answer.ts'
+
+/** Why a value of a member is refused, as the end of "X is not sold here: ..."; null when it is fine. */
+export type Rule = (value: unknown) => string | null
+
+/** Null and false are the ways to ask for nothing. */
+const never =
+  (why: string): Rule =>
+  (value) =>
+    value === null || value === false || (Array.isArray(value) && value.length === 0) ? null : why
+
+const onlyOneOf =
+  (allowed: readonly string[], why: string): Rule =>
+  (value) =>
+    value === null || (typeof value === 'string' && allowed.includes(value)) ? null : why
+
+const ELSEWHERE = 'it lets the request choose another model, or another price, than the one that is paid for'
+const STATE = 'the upstream would keep the answer, or read what it keeps'
+
+/** Of gateways that speak the OpenAI format (OpenRouter, LiteLLM, vLLM): ways past the model that is paid for. */
+const GATEWAYS: Readonly<Record<string, Rule>> = {
+  models: never(ELSEWHERE),
+  route: never(ELSEWHERE),
+  provider: never(ELSEWHERE),
+  preset: never(ELSEWHERE),
+  fallbacks: never(ELSEWHERE),
+  api_base: never(ELSEWHERE),
+  base_url: never(ELSEWHERE),
+  api_key: never(ELSEWHERE),
+  plugins: never('plugins run at the upstream, at a cost that has no bound'),
+  best_of: (value) =>
+    value === null || value === 1 ? null : 'it makes answers that nobody sees, and bills them',
+}
+
+const OPENAI_TIER = onlyOneOf(
+  ['auto', 'default', 'flex'],
+  'other service tiers cost more than the price says',
+)
+
+export const CHAT_RULES: Readonly<Record<string, Rule>> = {
+  ...GATEWAYS,
+  store: never(STATE),
+  service_tier: OPENAI_TIER,
+  web_search_options: never('a search runs at the upstream, at a cost that has no bound'),
+  audio: never('audio has no price here'),
+  modalities: (value) =>
+    value === null || (Array.isArray(value) && value.every((one) => one === 'text'))
+      ? null
+      : 'only text has a price here',
+  prediction: never('rejected predicted tokens are billed beyond the output limit'),
+}
+
+export const RESPONSES_RULES: Readonly<Record<string, Rule>> = {
+  ...GATEWAYS,
+  store: never(STATE),
+  background: never(STATE),
+  previous_response_id: never(STATE),
+  conversation: never(STATE),
+  prompt: never('a stored prompt is state of the seller, of unknown length'),
+  context_management: never('a compaction at the upstream bills a request of its own'),
+  service_tier: OPENAI_TIER,
+}
+
+export const EMBEDDINGS_RULES: Readonly<Record<string, Rule>> = GATEWAYS
+
+export const MESSAGES_RULES: Readonly<Record<string, Rule>> = {
+  container: never(STATE),
+  mcp_servers: never('tools of remote servers run at the upstream, at a cost that has no bound'),
+  speed: onlyOneOf(['standard'], 'other speeds cost more than the price says'),
+  inference_geo: onlyOneOf(['global', 'not_available'], 'a place of its own costs more than the price says'),
+  service_tier: onlyOneOf(['auto', 'standard_only'], 'other service tiers cost more than the price says'),
+  fallbacks: never(ELSEWHERE),
+  context_management: (value) =>
+    editsOf(value).every((type) => type.startsWith('clear_'))
+      ? null
+      : 'a compaction at the upstream bills a request of its own',
+}
+
+/** @throws {BursarError} invalid_request */
+export function refuseUnbounded(fields: JsonObject, rules: Readonly<Record<string, Rule>>): void {
+  for (const name of Object.keys(fields)) {
+    const why = Object.hasOwn(rules, name) ? rules[name]?.(fields[name]) : undefined
+    if (why) throw notSold(name, why)
+  }
+}
+
+export function notSold(what: string, why: string, remedy = `Leave ${what} out.`): BursarError {
+  return invalid(`${what} is not sold here: ${why}.`, { remedy, details: { parameter: what } })
+}
+
+/** A tool that the upstream would run, or one that Bursar does not know: nobody bounds what it does. */
+export function hostedTool(type: unknown): BursarError {
+  return notSold(
+    `A tool of type ${JSON.stringify(type ?? null).slice(0, 60)}`,
+    'it runs at the upstream, at a cost that has no bound',
+    'Leave this tool out; tools that the client itself runs are fine.',
+  )
+}
+
+function editsOf(value: unknown): string[] {
+  if (value === null) return []
+  const edits = (value as { edits?: unknown }).edits
+  if (edits === undefined || edits === null) return []
+  if (!Array.isArray(edits)) return ['']
+  return edits.map((edit) => String((edit as { type?: unknown } | null)?.type))
+}

@@ -1,0 +1,165 @@
+/**
+ * Passes an upstream's answer on to whoever asked, as it comes, and reads on the way what it used. A client that goes
+ * away is not followed at once: its answer is still read for the usage, for a while.
+ */
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Runtime } from '../runtime.ts'
+import {
+  asRecord,
+  collector,
+  errorCode,
+  isWebPage,
+  type JsonObject,
+  parseObject,
+  plainId,
+  requestIdOf,
+} from './answer.ts'
+import type { Upstream } from './catalogue.ts'
+import type { Ending } from './ending.ts'
+import type { Endpoint, Plan, StreamMeter } from './endpoints/endpoint.ts'
+import { type Exchange, type Exchanged, exchange } from './exchange.ts'
+import { type Client, createStream, type Stream } from './streaming.ts'
+
+export interface Relay {
+  readonly endpoint: Endpoint
+  readonly plan: Plan
+  readonly upstream: Upstream
+  readonly path: string
+  readonly body: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly deadlineMs: number
+  readonly client: Client
+  /** Sent with the first byte of a streamed answer. */
+  readonly answerHeaders: Readonly<Record<string, string>>
+  /** Takes what was streamed, to give it again. */
+  readonly keep: ((chunk: Buffer) => void) | null
+}
+
+export interface Relayed {
+  readonly ending: Exclude<Ending, { kind: 'answered' }>
+  /** The meter of an answer that has begun; null when the client has been given nothing yet. */
+  readonly streamed: StreamMeter | null
+  /** An answer that was not streamed, or an error: as it came, and parsed. */
+  readonly bytes: Buffer
+  readonly answer: JsonObject | null
+  /** When a refusing upstream wants to be asked again; null when it does not say. */
+  readonly retryAfterMs: number | null
+  /** The upstream's id of the request, for whoever was answered. */
+  readonly idHeaders: Readonly<Record<string, string>>
+}
+
+interface Head {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+}
+
+const NO_ANSWER = { streamed: null, bytes: Buffer.alloc(0), answer: null, retryAfterMs: null, idHeaders: {} }
+
+/** Sends the request and sees it through. Never rejects. */
+export async function relay(runtime: Runtime, call: Relay): Promise<Relayed> {
+  const { client, upstream, plan, endpoint } = call
+  if (client.gone) return { ...NO_ANSWER, ending: { kind: 'unreached', why: 'abandoned' } }
+  const whole = collector(endpoint.maxAnswerBytes)
+  let head: Head | undefined
+  let meter: StreamMeter | null = null
+  let stream: Stream | undefined
+  const running: Exchange = exchange(runtime, upstream, requestOf(call), {
+    head(status, headers) {
+      head = { status, headers }
+      if (!endpoint.meter || !plan.stream || !isStream(head)) return
+      meter = endpoint.meter(plan)
+      stream = createStream(client, meter, call.keep)
+      client.start({ ...call.answerHeaders, ...streamHeaders(headers) })
+    },
+    data(chunk) {
+      if (!stream) {
+        if (!whole.add(chunk)) running.abort('answer_too_large')
+        return true
+      }
+      const more = stream.data(chunk)
+      if (stream.broken) running.abort(stream.broken)
+      return more
+    },
+  })
+  client.onDrain(() => running.resume())
+  let stopDraining = () => {}
+  client.onGone(() => {
+    running.resume()
+    stopDraining = runtime.after(upstream.drain_ms, () => running.abort('abandoned'))
+  })
+  const ended = await running.ended
+  stopDraining()
+  if (stream) return { ...NO_ANSWER, ending: stream.end(ended), streamed: meter }
+  return wholeAnswer(endpoint, ended, head, whole.bytes())
+}
+
+function requestOf({ path, body, headers, deadlineMs, plan, upstream }: Relay) {
+  return { path, body, headers, deadlineMs, ...(plan.stream ? { idleMs: upstream.timeout_ms } : {}) }
+}
+
+function isStream({ status, headers }: Head): boolean {
+  return status < 300 && /^text\/event-stream/i.test(headers['content-type'] ?? '')
+}
+
+function streamHeaders(headers: IncomingHttpHeaders): Record<string, string> {
+  return {
+    ...idHeaders(headers),
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-cache, no-transform',
+    // nginx would collect the whole answer otherwise.
+    'x-accel-buffering': 'no',
+  }
+}
+
+/** The upstream's id of the request, under its own name: clients show it, and support asks for it. */
+function idHeaders(headers: IncomingHttpHeaders): Record<string, string> {
+  const names = ['x-request-id', 'request-id'] as const
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const id = plainId(headers[name])
+      return id === null ? [] : [[name, id]]
+    }),
+  )
+}
+
+function wholeAnswer(endpoint: Endpoint, ended: Exchanged, head: Head | undefined, bytes: Buffer): Relayed {
+  if (ended.kind === 'unreached') return { ...NO_ANSWER, ending: ended }
+  if (!head) {
+    const why = ended.kind === 'lost' ? ended.why : 'disconnect'
+    return { ...NO_ANSWER, ending: { kind: 'lost', why, usage: null, requestId: null } }
+  }
+  const { status, headers } = head
+  const requestId = requestIdOf(headers)
+  const text = ended.kind === 'complete' ? bytes.toString('utf8') : ''
+  const answer = parseObject(text)
+  if (status > 299) {
+    const ending = { kind: 'refused', status, code: errorCode(answer), requestId } as const
+    return { ...NO_ANSWER, answer, ending, retryAfterMs: retryAfterMs(headers['retry-after']) }
+  }
+  if (ended.kind === 'lost') {
+    return { ...NO_ANSWER, ending: { kind: 'lost', why: ended.why, usage: null, requestId } }
+  }
+  if (isWebPage(headers, text)) {
+    return { ...NO_ANSWER, ending: { kind: 'refused', status, code: 'html_answer', requestId } }
+  }
+  const usage = answer && endpoint.usageOf(answer)
+  const outputBytes = answer && endpoint.outputBytesOf(answer)
+  const id = requestId ?? plainId(answer?.['id'])
+  if (outputBytes !== null) {
+    const ending = { kind: 'forwarded', usage, outputBytes, requestId: id } as const
+    return { ...NO_ANSWER, bytes, answer, ending, idHeaders: idHeaders(headers) }
+  }
+  if (asRecord(answer?.['error']) && !usage) {
+    return {
+      ...NO_ANSWER,
+      answer,
+      ending: { kind: 'refused', status, code: errorCode(answer), requestId: id },
+    }
+  }
+  return { ...NO_ANSWER, answer, ending: { kind: 'lost', why: 'invalid_answer', usage, requestId: id } }
+}
+
+/** Seconds only, an hour at most: the other form is a date by a clock that is not ours. */
+function retryAfterMs(value: string | undefined): number | null {
+  return value !== undefined && /^\d{1,4}$/.test(value) ? Math.min(Number(value), 3600) * 1000 : null
+}

@@ -1,0 +1,225 @@
+/**
+ * The two ends of every paid call, whatever carries it: reserve before it is sent, settle after it has ended.
+ */
+import { affordableTokens, type TokenCounts, worstCase } from '../credits/prices.ts'
+import { BursarError } from '../errors.ts'
+import { getBalance } from '../ledger/balance.ts'
+import { hold } from '../ledger/hold.ts'
+import type { Balance, Hold, Ledger, Settled } from '../ledger/ledger.ts'
+import { formatCredits, type MicroCredits, max } from '../money.ts'
+import type { Model, Models } from './catalogue.ts'
+import type { Ending } from './ending.ts'
+import type { Failed } from './failure.ts'
+import { chargeIfLost, type Settlement, settlementOf, type Terms } from './settle.ts'
+import type { StoredUsage } from './usage.ts'
+
+/** Beyond the upstream's deadline: time to write the outcome down, on a busy machine too. */
+const LIFETIME_MARGIN_MS = 60_000
+
+export interface CallContext {
+  readonly ledger: Ledger
+  readonly models: Models
+  /** Output tokens a call may be fitted down to, where its caller says nothing; 0, the default: never. */
+  readonly fitFloorTokens?: number
+}
+
+/** Who pays, and on whose behalf. */
+export interface Caller {
+  readonly account: string
+  readonly agent?: string
+}
+
+/** A call that is about to be made. */
+export interface Work {
+  readonly model: Model
+  /** Where it came in: idempotency keys are scoped to it. */
+  readonly route: string
+  readonly bounds: TokenCounts
+  readonly knownInput: TokenCounts
+  readonly idempotency?: { readonly key: string; readonly bodyHash: string }
+  /** Lets the output limit shrink to what the balance affords. */
+  readonly fit?: Fit
+  /** How long it may run; by default the upstream's `timeout_ms`. */
+  readonly deadlineMs?: number
+}
+
+export interface Fit {
+  /** Not below this, in all. */
+  readonly floor: number
+  /** The output tokens are shared by this many choices, each with the same limit. */
+  readonly choices: number
+}
+
+/** A call that may now be sent: its worst case is held, durably. Its `work` has the bounds that are held. */
+export interface Reserved {
+  readonly kind: 'held'
+  readonly hold: Hold
+  readonly terms: Terms
+  readonly work: Work
+}
+
+export type Reservation =
+  | Reserved
+  | { readonly kind: 'replayed'; readonly ref: string; readonly response: string }
+  | { readonly kind: 'running'; readonly ref: string }
+
+/** Other calls spend too: what fitted when it was looked up may not fit a moment later. */
+const FIT_ATTEMPTS = 5
+
+/**
+ * Holds the worst case of a call; resolves when the hold is durable. Should this process die before it settles, the
+ * hold lapses and costs the call's known input, because it cannot be known whether the upstream ran.
+ *
+ * @throws {BursarError} insufficient_credits, with how many output tokens would fit; frozen; idempotency_conflict.
+ */
+export async function reserve(ctx: CallContext, caller: Caller, asked: Work): Promise<Reservation> {
+  let work = asked
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await holdFor(ctx, caller, work)
+    } catch (error) {
+      if (!(error instanceof BursarError) || error.code !== 'insufficient_credits') throw error
+      const balance = await getBalance(ctx.ledger, caller.account)
+      // Meanwhile another call may have given back what was missing.
+      const fitsNow = worstCase(asked.model.price, asked.bounds) <= balance.available
+      if (fitsNow && attempt < FIT_ATTEMPTS) {
+        work = asked
+        continue
+      }
+      const affordable = affordableOutput(asked, balance.available)
+      if (!asked.fit || affordable < asked.fit.floor || affordable === 0 || attempt === FIT_ATTEMPTS) {
+        throw tooFewCredits(asked, balance, affordable, error)
+      }
+      work = { ...asked, bounds: { ...asked.bounds, outputTokens: affordable } }
+    }
+  }
+}
+
+async function holdFor({ ledger }: CallContext, caller: Caller, work: Work): Promise<Reservation> {
+  const { model, route, bounds, knownInput, idempotency } = work
+  const amount = worstCase(model.price, bounds)
+  const terms: Terms = { price: model.price, held: amount, bounds, knownInput }
+  const result = await hold(ledger, {
+    account: caller.account,
+    ...(caller.agent === undefined ? {} : { agent: caller.agent }),
+    amount,
+    lifetimeMs: (work.deadlineMs ?? model.upstream.timeout_ms) + LIFETIME_MARGIN_MS,
+    lapseCharge: chargeIfLost(terms),
+    receipt: {
+      route,
+      model: model.id,
+      upstream: model.upstream.name,
+      price: model.priceText,
+    },
+    ...(idempotency ? { idempotency: { route, ...idempotency } } : {}),
+  })
+  return result.kind === 'held' ? { kind: 'held', hold: result.hold, terms, work } : result
+}
+
+/** Output tokens in all, shared evenly by the choices. */
+function affordableOutput({ model, bounds, fit }: Work, available: MicroCredits): number {
+  const { inputTokens, outputTokens: limit } = bounds
+  const tokens = affordableTokens(model.price, available, { inputTokens, limit })
+  return tokens - (tokens % (fit?.choices ?? 1))
+}
+
+/**
+ * Writes a call's outcome down: charges what the settling table says and gives back the rest. A call that was never
+ * sent stores no answer, so that its idempotency key may be used again; any other keeps it, because it may have run.
+ *
+ * @param respond what to store for a repeated idempotency key, JSON; null keeps no answer, only that there was one.
+ * @returns what was really charged: not the settlement's charge, if the hold had lapsed meanwhile.
+ */
+export async function settle(
+  { ledger }: CallContext,
+  { hold, terms, work }: Reserved,
+  ending: Ending,
+  respond: (settlement: Settlement) => string | null,
+): Promise<{ readonly settlement: Settlement; readonly settled: Settled }> {
+  const settlement = settlementOf(terms, ending)
+  const { charge, usage, note } = settlement
+  const requestId = ending.kind === 'unreached' ? null : ending.requestId
+  const response = work.idempotency && ending.kind !== 'unreached' ? respond(settlement) : null
+  const outcome = {
+    ...(usage ? { usage: JSON.stringify(storedUsage(usage)) } : {}),
+    ...(requestId === null ? {} : { upstreamRequestId: requestId }),
+    ...(note === undefined ? {} : { note }),
+    ...(response === null ? {} : { response }),
+  }
+  if (settlement.aboveBounds) {
+    const facts = { receipt: hold.ref, model: work.model.id, upstream: work.model.upstream.name }
+    ledger.runtime.log.error(
+      { alert: 'usage_above_bounds', ...facts, bounds: terms.bounds, usage },
+      'An upstream reported more usage than the call can have had; at most the hold was charged.',
+    )
+  }
+  const settled = await (usage ? hold.capture(charge, outcome) : hold.release(outcome))
+  return { settlement, settled }
+}
+
+export function failedCall({ hold, work }: Reserved): Failed {
+  return { model: work.model, receipt: hold.ref, keyed: work.idempotency !== undefined }
+}
+
+/** What a call was charged and what its account has, now: the ledger has the last word on both. Decimal credits. */
+export async function standing(
+  { ledger }: CallContext,
+  account: string,
+  ref: string,
+): Promise<{ readonly charged: string; readonly available: string }> {
+  const [row] = await ledger.db.query<{ charged: bigint; available: bigint }>(
+    `SELECT r.charged, a.available FROM account a LEFT JOIN receipt r ON r.account = a.id AND r.id = ?
+     WHERE a.id = ?`,
+    [ref, account],
+  )
+  return { charged: formatCredits(row?.charged ?? 0n), available: formatCredits(row?.available ?? 0n) }
+}
+
+export function storedUsage(usage: NonNullable<Settlement['usage']>): StoredUsage {
+  const { cachedInputTokens, cacheWriteTokens = 0, cacheWrite1hTokens = 0, reasoningTokens } = usage
+  const written = cacheWriteTokens + cacheWrite1hTokens
+  return {
+    input_tokens: usage.inputTokens,
+    output_tokens: usage.outputTokens,
+    ...(cachedInputTokens === undefined ? {} : { cached_input_tokens: cachedInputTokens }),
+    ...(written === 0 ? {} : { cache_write_tokens: written }),
+    ...(cacheWrite1hTokens === 0 ? {} : { cache_write_1h_tokens: cacheWrite1hTokens }),
+    ...(reasoningTokens === undefined ? {} : { reasoning_tokens: reasoningTokens }),
+    source: usage.source,
+  }
+}
+
+function tooFewCredits(
+  { model, bounds, fit }: Work,
+  { available, held }: Balance,
+  affordable: number,
+  refused: BursarError,
+): BursarError {
+  const required = worstCase(model.price, bounds)
+  const missing = max(required - available, 0n)
+  const reason = available + held >= required ? 'held' : 'empty'
+  const perChoice = affordable / (fit?.choices ?? 1)
+  const advice = [
+    ...(perChoice > 0 ? [`ask for at most ${perChoice} max_tokens`] : []),
+    ...(reason === 'held' ? ['wait until running calls give back what they hold'] : []),
+    ...(missing > 0n
+      ? [`buy at least ${formatCredits(missing)} credits: create_invoice, with a pack or rail of list_offers`]
+      : []),
+  ].join('; or ')
+  return new BursarError(
+    'insufficient_credits',
+    `This call can cost up to ${formatCredits(required)} credits; ${formatCredits(available)} are available.`,
+    {
+      remedy: `${advice.charAt(0).toUpperCase()}${advice.slice(1)}.`,
+      details: {
+        available: formatCredits(available),
+        held: formatCredits(held),
+        required: formatCredits(required),
+        missing: formatCredits(missing),
+        max_affordable_tokens: perChoice,
+        reason,
+      },
+      cause: refused,
+    },
+  )
+}

@@ -1,0 +1,167 @@
+/**
+ * The tools' way to a purse: a configured one, one that runs already, or one that is started as a child process.
+ * Nothing here imports the key. A purse that has gone is looked for, or started, again.
+ */
+import type { PurseClient, PursePayment, PurseStatus } from '../bursar.ts'
+import type { Settings } from '../config.ts'
+import { BursarError } from '../errors.ts'
+import type { Runtime } from '../runtime.ts'
+import { type PurseChild, type SpawnCommand, startChild } from './child.ts'
+import { type Asked, exchange, NoAnswer, type Target } from './exchange.ts'
+import { readNotices, walletSource } from './notice.ts'
+import { configuredPurse, purseConfig, purseDatabase } from './settings.ts'
+
+export interface PurseConnection extends PurseClient {
+  /** @throws {BursarError} not_found, purse_unavailable */
+  payment(id: string): Promise<PursePayment>
+  /** Ends the child process, if this connection started one. */
+  close(): Promise<void>
+}
+
+export interface ConnectOptions {
+  readonly settings: Settings
+  readonly runtime: Runtime
+  /** How to start a purse where none runs; without it, only a running one is used. */
+  readonly spawn?: SpawnCommand
+}
+
+/** Connects at the first request, and again whenever the purse has gone. */
+export function connectPurse(options: ConnectOptions): PurseConnection {
+  const { runtime } = options
+  const own: { child: PurseChild | null } = { child: null }
+  let located: Promise<Target> | null = null
+
+  function target(): Promise<Target> {
+    const locating = located ?? locate(options, own)
+    located = locating
+    locating.catch(() => forget(locating))
+    return locating
+  }
+
+  function forget(stale: Promise<Target>): void {
+    if (located === stale) located = null
+  }
+
+  async function ask<T>(asked: Asked): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      const locating = target()
+      const found = await locating
+      try {
+        return (await exchange(runtime, found, asked)) as T
+      } catch (error) {
+        asked.signal?.throwIfAborted()
+        if (!(error instanceof NoAnswer)) throw error
+        forget(locating)
+        // A repeat is safe even for a payment: an invoice is paid once.
+        if (attempt === 2) throw unanswered(asked, error)
+      }
+    }
+  }
+
+  return {
+    pay: ({ signed, idempotencyKey, signal }) =>
+      ask<PursePayment>({
+        method: 'POST',
+        path: '/pay',
+        body: { signed, ...(idempotencyKey === undefined ? {} : { idempotency_key: idempotencyKey }) },
+        ...(signal ? { signal } : {}),
+      }),
+    async find(invoice, payee) {
+      const query = new URLSearchParams({ invoice, payee })
+      const found = await ask<{ payment: PursePayment | null }>({
+        method: 'GET',
+        path: `/payments?${query.toString()}`,
+      })
+      return found.payment
+    },
+    payment: (id) => ask<PursePayment>({ method: 'GET', path: `/payments/${encodeURIComponent(id)}` }),
+    status: () => ask<PurseStatus>({ method: 'GET', path: '/status' }),
+    async close() {
+      located = null
+      await own.child?.close()
+      own.child = null
+    },
+  }
+}
+
+/** How long another process may take from locking the wallet to listening, or from closing to giving it free. */
+const PATIENCE_MS = 10_000
+/** How long it is looked for before starting one is tried again. */
+const LOOK_MS = 1_000
+
+async function locate(options: ConnectOptions, own: { child: PurseChild | null }): Promise<Target> {
+  const { settings, runtime, spawn } = options
+  const configured = configuredPurse(settings)
+  if (configured) return configured
+  const running = await findRunning(settings, runtime)
+  if (running) return running
+  if (!spawn) throw unavailable('No purse runs here.', 'Start one: bursar purse.')
+  const deadline = runtime.now() + PATIENCE_MS
+  while (true) {
+    await own.child?.close()
+    own.child = startChild(spawn, runtime)
+    try {
+      await own.child.started
+      break
+    } catch (error) {
+      if (!(error instanceof BursarError) || error.code !== 'conflict') throw error
+      // Another has the wallet: it starts at this moment and is used once it listens, or it ends.
+      const other = await waitForOther(settings, runtime)
+      if (other) return other
+      if (runtime.now() >= deadline) throw silent(error)
+    }
+  }
+  const started = await findRunning(settings, runtime)
+  if (started) return started
+  throw unavailable('A purse was started, but does not answer.', 'Start it by hand to see why: bursar purse.')
+}
+
+async function waitForOther(settings: Settings, runtime: Runtime): Promise<Target | null> {
+  const until = runtime.now() + LOOK_MS
+  while (runtime.now() < until) {
+    const running = await findRunning(settings, runtime)
+    if (running) return running
+    await runtime.sleep(100)
+  }
+  return null
+}
+
+function silent(conflict: BursarError): BursarError {
+  return unavailable(
+    `${conflict.message} It does not answer.`,
+    'End that process, then try again: one is started by itself.',
+  )
+}
+
+/** The purse that serves this configuration, if one runs and answers. */
+async function findRunning(settings: Settings, runtime: Runtime): Promise<Target | null> {
+  const database = purseDatabase(settings)
+  const wallet = walletSource(purseConfig(settings).wallet)
+  for (const notice of readNotices(settings.dataDir)) {
+    if (notice.database !== database || notice.wallet !== wallet) continue
+    try {
+      await exchange(runtime, notice, { method: 'GET', path: '/hello' })
+      return notice
+    } catch (error) {
+      // Killed, or its port is somebody else's by now.
+      if (!(error instanceof NoAnswer) && !(error instanceof BursarError)) throw error
+    }
+  }
+  return null
+}
+
+function unanswered({ path }: Asked, { reached }: NoAnswer): BursarError {
+  if (path !== '/pay' || !reached) {
+    return unavailable(
+      'The purse does not answer.',
+      'Try again; if it stays, start it by hand: bursar purse.',
+    )
+  }
+  return new BursarError('payment_unresolved', 'The purse was asked to pay and did not answer.', {
+    remedy: 'Pay the same invoice again: the answer is about the same payment, it is never paid twice.',
+  })
+}
+
+function unavailable(message: string, remedy: string): BursarError {
+  return new BursarError('purse_unavailable', message, { remedy })
+}

@@ -1,0 +1,93 @@
+/** What the wallet holds on a chain, less what its own open payments may still take. */
+import { type Address, encodeFunctionData, erc20Abi, size } from 'viem'
+import { BursarError } from '../errors.ts'
+import { type Asset, formatDecimal } from '../money.ts'
+import { ask } from './ask.ts'
+import { confirm } from './confirm.ts'
+import { openPayments } from './payment.ts'
+import type { Network, Order, Purse } from './purse.ts'
+
+/**
+ * Checks that the wallet can pay an order and its highest network fee.
+ *
+ * @param maxFee wei
+ * @throws {BursarError} insufficient_funds (what is free, what is needed, where to send it), chain_unavailable
+ */
+export async function requireFunds(purse: Purse, order: Order, maxFee: bigint): Promise<void> {
+  const first = await shortfall(purse, order, maxFee)
+  if (!first) return
+  // A payment that was mined a moment ago is missing from the balance and still counted as open: look again.
+  for (const payment of await openPayments(purse.db, order.network.caip2, purse.wallet.address)) {
+    if (payment.state === 'broadcast') await confirm(purse, order.network, payment)
+  }
+  const second = await shortfall(purse, order, maxFee)
+  if (second) throw lacking(order.network, second, purse.wallet.address)
+}
+
+/**
+ * @returns atomic units.
+ * @throws {BursarError} chain_unavailable; invalid_config: the token is not on this chain
+ */
+export async function readBalance(network: Network, address: Address, asset: Asset): Promise<bigint> {
+  const { contract } = asset
+  if (contract === undefined) return ask(network, (client) => client.getBalance({ address }))
+  const data = encodeFunctionData({ abi: erc20Abi, functionName: 'balanceOf', args: [address] })
+  const answer = await ask(network, (client) => client.call({ to: contract as Address, data }))
+  if (answer.data === undefined || size(answer.data) < 32) {
+    throw new BursarError(
+      'invalid_config',
+      `The token ${contract} does not exist on ${network.id} (${network.caip2}).`,
+      { remedy: `Correct chains.${network.id}.tokens in the purse's configuration.` },
+    )
+  }
+  return BigInt(answer.data.slice(0, 66))
+}
+
+interface Shortfall {
+  readonly asset: Asset
+  readonly available: bigint
+  readonly required: bigint
+}
+
+async function shortfall(purse: Purse, order: Order, maxFee: bigint): Promise<Shortfall | null> {
+  const { network, asset, amount } = order
+  const { native } = network
+  const [ofAsset, ofNative] = await free(purse, network, asset)
+  const isNative = asset.contract === undefined
+  if (!isNative && ofAsset < amount) return { asset, available: ofAsset, required: amount }
+  const required = isNative ? amount + maxFee : maxFee
+  return ofNative < required ? { asset: native, available: ofNative, required } : null
+}
+
+/** Free atomic units of the asset and free wei; the same number twice for the native coin. */
+async function free(purse: Purse, network: Network, asset: Asset): Promise<[asset: bigint, native: bigint]> {
+  const { address } = purse.wallet
+  let ofNative = await readBalance(network, address, network.native)
+  let ofAsset = asset.contract === undefined ? ofNative : await readBalance(network, address, asset)
+  for (const payment of await openPayments(purse.db, network.caip2, address)) {
+    // What is in a block is missing from the balance already.
+    if (payment.block !== null) continue
+    ofNative -= BigInt(payment.max_fee) + (payment.contract === null ? BigInt(payment.amount) : 0n)
+    if (payment.contract === asset.contract) ofAsset -= BigInt(payment.amount)
+  }
+  return asset.contract === undefined ? [ofNative, ofNative] : [ofAsset, ofNative]
+}
+
+function lacking(network: Network, { asset, available, required }: Shortfall, wallet: Address): BursarError {
+  const text = (value: bigint) => `${formatDecimal(value, asset.decimals)} ${asset.symbol}`
+  const have = available > 0n ? available : 0n
+  return new BursarError(
+    'insufficient_funds',
+    `The wallet has ${text(have)} free on ${network.id}; this payment needs up to ${text(required)}, network fee included.`,
+    {
+      remedy: `Send at least ${text(required - have)} to ${wallet} on ${network.id} (${network.caip2}), then pay again.`,
+      details: {
+        network: network.caip2,
+        asset: asset.symbol,
+        available_atomic: have.toString(),
+        required_atomic: required.toString(),
+        address: wallet,
+      },
+    },
+  )
+}

@@ -1,0 +1,79 @@
+/** How a running purse is found: a file in the data folder, `purse-<address>.json`, readable by its owner only. */
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import type { PurseConfig } from '../config-schema.ts'
+
+const noticeSchema = z.object({
+  address: z.string(),
+  url: z.url(),
+  token: z.string().min(16),
+  pid: z.int().positive(),
+  /** Which configuration it serves: its database, and where its key comes from (never the key). */
+  database: z.string(),
+  wallet: z.string(),
+})
+
+export type Notice = z.output<typeof noticeSchema>
+
+/** Names where a wallet's key comes from, without reading it. */
+export function walletSource(wallet: PurseConfig['wallet']): string {
+  return 'keystore' in wallet ? `keystore:${wallet.keystore}` : 'environment'
+}
+
+/** Written beside and moved into place, so that nobody reads half of it. */
+export function writeNotice(dataDir: string, notice: Notice): void {
+  const path = noticePath(dataDir, notice.address)
+  const draft = `${path}.new`
+  rmSync(draft, { force: true })
+  const file = openSync(draft, 'wx', 0o600)
+  try {
+    writeSync(file, JSON.stringify(notice))
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+  renameSync(draft, path)
+}
+
+/** Null: none has been written, or by another version. */
+export function readNotice(dataDir: string, address: string): Notice | null {
+  try {
+    return noticeSchema.parse(JSON.parse(readFileSync(noticePath(dataDir, address), 'utf8')))
+  } catch {
+    return null
+  }
+}
+
+/** What the purses of this folder have announced; one that was killed leaves its notice behind. */
+export function readNotices(dataDir: string): Notice[] {
+  let names: string[]
+  try {
+    names = readdirSync(dataDir)
+  } catch {
+    // No folder yet: no purse has ever run.
+    return []
+  }
+  return names.flatMap((name) => {
+    const address = /^purse-(0x[0-9a-fA-F]{40})\.json$/.exec(name)?.[1]
+    const notice = address === undefined ? null : readNotice(dataDir, address)
+    return notice ? [notice] : []
+  })
+}
+
+export function removeNotice(dataDir: string, address: string): void {
+  rmSync(noticePath(dataDir, address), { force: true })
+}
+
+function noticePath(dataDir: string, address: string): string {
+  return join(dataDir, `purse-${address}.json`)
+}

@@ -1,0 +1,56 @@
+/**
+ * The outside world as values: time, timers, randomness, network, log. Core code receives one of these and
+ * never reaches for the globals, so that a whole till can run on simulated ones.
+ */
+import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import pino from 'pino'
+import { monotonicFactory } from 'ulid'
+import { Agent, type Dispatcher } from 'undici'
+
+export interface Log {
+  debug(facts: object, message: string): void
+  info(facts: object, message: string): void
+  warn(facts: object, message: string): void
+  error(facts: object, message: string): void
+}
+
+export interface Runtime {
+  /** Unix time in milliseconds. */
+  now(): number
+  /** Resolves after `ms`, or rejects with the signal's reason when it is aborted. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+  /** Runs `task` once after `ms`; the returned function cancels it. It never keeps the process alive. */
+  after(ms: number, task: () => void): () => void
+  /** Cryptographically secure bytes. */
+  random(bytes: number): Uint8Array
+  /** A time-ordered identifier, `prefix_` + ULID: recent rows lie together in the database. */
+  id(prefix: string): string
+  /** Every outgoing HTTP request goes through this dispatcher. */
+  readonly network: Dispatcher
+  readonly log: Log
+}
+
+/** API keys, bearer tokens and extended private keys: struck out of every line, whoever logged it. */
+const SECRET = /\b(?:bk_|sk-|[xyztuv]prv)[\w-]{20,}|(?<=\bBearer )[^\s"\\]+/gi
+
+/** The real world. The log goes to stderr, because stdout belongs to the MCP stdio protocol. */
+export function systemRuntime(level = 'info'): Runtime {
+  const hooks = { streamWrite: (line: string) => line.replaceAll(SECRET, '[secret]') }
+  const log = pino({ level, base: null, hooks }, pino.destination({ dest: 2, sync: true }))
+  // Also within a millisecond each id is above the last.
+  const ulid = monotonicFactory()
+  return {
+    now: () => Date.now(),
+    sleep: (ms, signal) => delay(ms, undefined, signal ? { signal } : {}),
+    after(ms, task) {
+      const timer = setTimeout(task, ms)
+      timer.unref()
+      return () => clearTimeout(timer)
+    },
+    random: (bytes) => new Uint8Array(randomBytes(bytes)),
+    id: (prefix) => `${prefix}_${ulid()}`,
+    network: new Agent({ connect: { timeout: 10_000 } }),
+    log,
+  }
+}

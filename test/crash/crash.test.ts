@@ -1,0 +1,19 @@
+/** The till is killed twenty times under load, on a real chain; more with `npm run crash -- --kills 100`. */
+import { expect, test } from 'vitest'
+import { runCrash } from './driver.ts'
+
+test('killed at random, the till loses nothing that it acknowledged and charges nothing twice', {
+  // A quiet machine needs about a minute.
+  timeout: 600_000,
+}, async () => {
+  const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 2 ** 31)
+  console.log(`CRASH_SEED=${seed}`)
+  const report = await runCrash({ kills: 20, seed })
+  console.log(JSON.stringify(report))
+  expect(report.problems).toEqual([])
+  expect(report.kills).toBe(20)
+  // It was under load, and the chain did reorganise.
+  for (const count of ['calls', 'replays', 'invoices', 'payments', 'dropped', 'reversals', 'cuts'] as const) {
+    expect(report[count], count).toBeGreaterThan(0)
+  }
+})

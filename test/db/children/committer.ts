@@ -1,0 +1,27 @@
+/**
+ * Writes through commit() until it is killed, or `count` rows. Prints `busy` whenever it has to wait for another
+ * process, and `ack <id>` for each row that commit() acknowledged.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { openDb } from '../../../src/db/client.ts'
+import { statement } from '../../../src/db/db.ts'
+import { systemRuntime } from '../../../src/runtime.ts'
+import { items } from '../items.ts'
+
+const [url = '', first = '0', count = '20'] = process.argv.slice(2)
+const real = systemRuntime('silent')
+const runtime = {
+  ...real,
+  sleep(ms: number) {
+    process.stdout.write('busy\n')
+    return real.sleep(ms)
+  },
+}
+process.stdout.write('ready\n')
+const db = await openDb({ url, runtime, migrations: items, busyTimeoutMs: 0 })
+for (let id = Number(first); id < Number(first) + Number(count); id++) {
+  await db.commit([statement('INSERT INTO item (id) VALUES (?)', [BigInt(id)])])
+  process.stdout.write(`ack ${id}\n`)
+}
+process.stdout.write('done\n')
+await delay(60_000)

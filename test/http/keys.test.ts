@@ -1,0 +1,71 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type HttpServer, startHttp } from '../../src/http/server.ts'
+import { createAccount, createAgent } from '../../src/ledger/accounts.ts'
+import { createKey, keyring, revokeKey } from '../../src/ledger/keys.ts'
+import type { Ledger } from '../../src/ledger/ledger.ts'
+import { systemRuntime } from '../../src/runtime.ts'
+import { type TestLedger, testLedger } from '../support/database.ts'
+import { connect } from '../support/mcp-clients.ts'
+import { memoryTill } from '../support/memory-bursar.ts'
+
+const runtime = systemRuntime('silent')
+let opened: TestLedger
+let ledger: Ledger
+let server: HttpServer
+
+beforeAll(async () => {
+  opened = await testLedger()
+  // On the real clock: how long a revoked key is taken is part of what is shown.
+  ledger = { ...opened.ledger, runtime }
+  const ring = keyring(ledger)
+  const till = memoryTill()
+  server = await startHttp({
+    runtime,
+    version: '0.0.0-test',
+    host: '127.0.0.1',
+    port: 0,
+    allowedHosts: [],
+    checks: [],
+    authenticate: (key) => ring.authenticate(key),
+    bursarFor: ({ account }) => till.forAccount(account),
+  })
+})
+
+afterAll(async () => {
+  await server.close()
+  await opened.close()
+})
+
+const endpoint = (key: string) =>
+  ({ kind: 'http', url: `${server.url}/mcp`, headers: { authorization: `Bearer ${key}` } }) as const
+
+test('a key opens the till of its account and no other, until it is revoked', async () => {
+  const [one, two] = [await createAccount(ledger), await createAccount(ledger)]
+  const agent = await createAgent(ledger, { account: two.id, name: 'shopper' })
+  const first = await createKey(ledger, { scope: 'account', account: one.id, name: 'first' })
+  const second = await createKey(ledger, { scope: 'agent', account: two.id, agent: agent.id, name: 'second' })
+  const [mine, theirs] = await Promise.all([
+    connect('2026-07-28', endpoint(first.key)),
+    connect('first-generation SDK', endpoint(second.key)),
+  ])
+  const created = await mine.call('create_invoice', { rail: 'ethereum:ETH', pack: 'small' })
+  expect((await mine.call('get_balance')).data['account']).toBe(one.id)
+  expect((await theirs.call('get_balance')).data['account']).toBe(two.id)
+  expect((await theirs.call('get_invoice', { invoice: created.data['id'] })).data['code']).toBe('not_found')
+
+  await revokeKey(ledger, { id: first.id })
+  const began = performance.now()
+  const refused = async () => {
+    const answer = await fetch(endpoint(first.key).url, {
+      method: 'POST',
+      headers: endpoint(first.key).headers,
+    })
+    await answer.arrayBuffer()
+    return answer.status
+  }
+  await expect.poll(refused, { timeout: 5_000, interval: 50 }).toBe(401)
+  expect(performance.now() - began).toBeLessThan(2_000)
+  await expect(mine.call('get_balance')).rejects.toThrow()
+  expect((await theirs.call('get_balance')).isError).toBe(false)
+  await Promise.all([mine.close(), theirs.close()])
+})

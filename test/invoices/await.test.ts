@@ -1,0 +1,93 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { InvoiceView } from '../../src/bursar.ts'
+import { statement } from '../../src/db/db.ts'
+import { awaitPayment } from '../../src/invoices/await.ts'
+import { createInvoice } from '../../src/invoices/create.ts'
+import { settle } from '../../src/invoices/settle.ts'
+import { blockAt, openTill, type StepParts, stepTo, type Till, transferTo } from './till.ts'
+
+let till: Till
+let invoice: InvoiceView
+beforeEach(async () => {
+  till = await openTill()
+  await till.account('acc')
+  await till.seedCursor('local')
+  invoice = await createInvoice(till.ctx, { account: 'acc', rail: 'local:ETH', credits: '100' })
+})
+afterEach(() => till.close())
+
+const wait = (over: object = {}) =>
+  awaitPayment(till.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: 20_000, ...over })
+const book = async (parts: StepParts) =>
+  settle(till.ctx, till.chain('local'), stepTo(parts), await till.lease('local'))
+const paid = () =>
+  transferTo(invoice.address, BigInt(invoice.amount), { block: blockAt(101, Date.now(), 'main') })
+
+describe('waiting for a payment', () => {
+  it('reports each change and ends with the payment', async () => {
+    const seen: string[] = []
+    let shown = Promise.withResolvers<void>()
+    const waiting = wait({
+      onProgress(view: InvoiceView) {
+        seen.push(`${view.state} ${view.payments[0]?.confirmations ?? 0}`)
+        shown.resolve()
+      },
+    })
+    const steps = [{ height: 101, transfers: [paid()] }, { height: 102 }, { height: 103 }]
+    for (const step of steps) {
+      await shown.promise
+      shown = Promise.withResolvers()
+      await book(step)
+    }
+    await expect(waiting).resolves.toMatchObject({ timed_out: false, invoice: { state: 'paid' } })
+    expect(seen).toEqual(['open 0', 'processing 1', 'processing 2', 'paid 3'])
+  })
+
+  it('notices what another process has settled', async () => {
+    const other = await openTill({ dir: till.dir })
+    const first = Promise.withResolvers<void>()
+    const waiting = wait({ onProgress: () => first.resolve() })
+    await first.promise
+    const step = stepTo({ height: 110, transfers: [paid()] })
+    await settle(other.ctx, other.chain('local'), step, await other.lease('local'))
+    await expect(waiting).resolves.toMatchObject({ timed_out: false, invoice: { state: 'paid' } })
+    await other.close()
+  })
+
+  it('is bounded, and safe to repeat', async () => {
+    const started = Date.now()
+    await expect(wait({ timeoutMs: 200 })).resolves.toMatchObject({
+      timed_out: true,
+      invoice: { state: 'open' },
+    })
+    expect(Date.now() - started).toBeGreaterThanOrEqual(199)
+    await expect(wait({ timeoutMs: 0 })).resolves.toMatchObject({ timed_out: true })
+    for (const timeoutMs of [-1, Number.NaN, Number.POSITIVE_INFINITY, 86_400_000]) {
+      await expect(wait({ timeoutMs })).rejects.toMatchObject({ code: 'invalid_request' })
+    }
+  })
+
+  it('ends when it is aborted, before or while it waits', async () => {
+    const reason = new Error('gone')
+    await expect(wait({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+    const controller = new AbortController()
+    const waiting = wait({ signal: controller.signal, onProgress: () => controller.abort(reason) })
+    await expect(waiting).rejects.toThrow()
+  })
+
+  it('is for the account alone', async () => {
+    await till.account('other')
+    await expect(wait({ account: 'other' })).rejects.toMatchObject({ code: 'not_found' })
+  })
+
+  it('ends when the lock has ended with nothing on the way, but not while something is', async () => {
+    const past = BigInt(Date.now() - 60_000)
+    await till.db.commit([statement('UPDATE invoice SET expires_at = ?', [past])])
+    await expect(wait()).resolves.toMatchObject({ timed_out: false, invoice: { state: 'expired' } })
+    await book({ height: 101, transfers: [{ ...paid(), amount: 10n ** 15n }] })
+    await expect(wait({ timeoutMs: 100 })).resolves.toMatchObject({
+      timed_out: true,
+      invoice: { state: 'expired', payments: [{ state: 'confirming' }] },
+    })
+  })
+})

@@ -1,0 +1,68 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { statement } from '../../src/db/db.ts'
+import { acquireLease } from '../../src/db/lease.ts'
+import { openTill, type Till } from './till.ts'
+
+let till: Till
+beforeEach(async () => {
+  till = await openTill({ at: 1_000_000 })
+})
+afterEach(() => till.close())
+
+const take = (holder: string) => acquireLease(till.ctx, { name: 'watch:x', holder, ttlMs: 1_000 })
+
+describe('a lease', () => {
+  it('has one holder, until it lapses', async () => {
+    const first = await take('a')
+    expect(await take('b')).toBeNull()
+    till.clock.now += 999
+    expect(await take('b')).toBeNull()
+    till.clock.now += 1
+    const second = await take('b')
+    expect(second?.fence).toBe((first?.fence ?? 0n) + 1n)
+  })
+
+  it('stays while it is renewed, and cannot be renewed once lost', async () => {
+    const lease = await take('a')
+    for (let i = 0; i < 3; i++) {
+      till.clock.now += 900
+      expect(await lease?.renew()).toBe(true)
+    }
+    expect(await take('b')).toBeNull()
+    till.clock.now += 1_000
+    // Late, but nobody else has taken it.
+    expect(await lease?.renew()).toBe(true)
+    till.clock.now += 1_000
+    expect(await take('b')).not.toBeNull()
+    expect(await lease?.renew()).toBe(false)
+  })
+
+  it('can be given back, by its holder only', async () => {
+    const lease = await take('a')
+    await lease?.release()
+    const other = await take('b')
+    expect(other).not.toBeNull()
+    await lease?.release()
+    expect(await take('c')).toBeNull()
+  })
+
+  it('fences commits: a holder that was paused writes nothing', async () => {
+    const paused = await take('a')
+    const mark = statement("INSERT INTO operation (id, at) VALUES ('x', 0)")
+    till.clock.now += 1_000
+    const current = await take('b')
+    if (!paused || !current) throw new Error('no lease')
+    await expect(till.db.commit([paused.check(), mark])).rejects.toMatchObject({ code: 'conflict' })
+    expect(await till.db.query('SELECT * FROM operation')).toEqual([])
+    await till.db.commit([current.check(), mark])
+    // The same holder, a new term: the old one is over all the same.
+    const again = await take('b')
+    expect(again?.fence).toBe(current.fence + 1n)
+    await expect(till.db.commit([current.check()])).rejects.toMatchObject({ code: 'conflict' })
+  })
+
+  it('goes to one of many that ask at once', async () => {
+    const leases = await Promise.all(Array.from({ length: 10 }, (_, i) => take(`h${i}`)))
+    expect(leases.filter((lease) => lease !== null)).toHaveLength(1)
+  })
+})

@@ -1,0 +1,75 @@
+/** `bursar verify` as an operator runs it. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Verified } from '../../src/ledger/verify/verify.ts'
+import { type Story, tellStory } from '../support/story.ts'
+import { copy, tamper } from '../support/tamper.ts'
+
+let story: Story
+beforeAll(async () => {
+  story = await tellStory()
+})
+afterAll(() => story.close())
+
+async function bursar(url: string, ...args: string[]) {
+  const config = join(story.till.dir, 'bursar.config.json')
+  await writeFile(config, '{}')
+  const child = spawn(
+    process.execPath,
+    [fileURLToPath(new URL('../../src/cli.ts', import.meta.url)), ...args],
+    {
+      cwd: story.till.dir,
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        BURSAR_CONFIG: config,
+        BURSAR_DB: url,
+        BURSAR_DATA: story.till.dir,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
+  const [out, err, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close') as Promise<[number]>,
+  ])
+  return { out, err, code }
+}
+
+test('prints counts and the head, and exits with 0, while the till has the database open', async () => {
+  const { out, err, code } = await bursar(story.till.url, 'verify')
+  expect({ err, code }).toEqual({ err: '', code: 0 })
+  expect(out).toContain('29 postings (3 not sealed yet)')
+  expect(out).toContain(`head 4:${story.seals[3]?.hash}`)
+  expect(out).toContain('The ledger is right.')
+})
+
+test('answers as one JSON object, and exits with 1 when something is wrong', async () => {
+  const path = join(story.till.dir, 'tampered.db')
+  const url = await copy(story.till.url, path)
+  const right = await bursar(url, 'verify', '--json', '--head', `2:${story.seals[1]?.hash}`)
+  expect(right.code).toBe(0)
+  expect(JSON.parse(right.out)).toMatchObject({ ok: true, head: { seal: 4, hash: story.seals[3]?.hash } })
+  await tamper(url, ["UPDATE account SET available = available + 1 WHERE id = 'acc_other'"])
+  const { out, code } = await bursar(url, 'verify', '--json')
+  expect(code).toBe(1)
+  expect(JSON.parse(out) as Verified).toMatchObject({
+    ok: false,
+    findings: [{ kind: 'balance_mismatch', table: 'account', row: 'acc_other' }],
+  })
+  expect((await bursar(url, 'verify')).out).toMatch(/^balance_mismatch: Account acc_other says 1 available/)
+})
+
+test('refuses a head that is none, and a database that is not there', async () => {
+  const { err, code } = await bursar(story.till.url, 'verify', '--head', '4')
+  expect(code).toBe(1)
+  expect(err).toContain('--head must be a seal and its hash')
+  const missing = await bursar(`file:${join(story.till.dir, 'none.db')}`, 'verify', '--json')
+  expect(missing.code).toBe(1)
+  expect(JSON.parse(missing.out)).toMatchObject({ code: 'not_found' })
+})

@@ -1,0 +1,37 @@
+import { z } from 'zod'
+import { defineTool, readOnly } from './tool.ts'
+
+const text = z.string()
+
+export const getBalance = defineTool({
+  name: 'get_balance',
+  title: 'Get the balance',
+  description:
+    'Credits available and held by running calls, the next expiry, the burn rate and how many days they last.',
+  input: z.strictObject({}),
+  output: z.object({
+    account: text,
+    available: text,
+    held: text,
+    next_expiry: z.object({ credits: text, at: text }).nullable(),
+    burn_rate_per_day: text,
+    runway_days: text.nullable(),
+    frozen: z.boolean(),
+  }),
+  hints: readOnly,
+  needs: 'till',
+  async handler({ bursar }) {
+    const balance = await bursar.getBalance()
+    const lines = [`${balance.available} credits available, ${balance.held} held by running calls.`]
+    if (balance.next_expiry) {
+      lines.push(`${balance.next_expiry.credits} of them expire at ${balance.next_expiry.at}.`)
+    }
+    lines.push(
+      balance.runway_days === null
+        ? 'Nothing was spent lately.'
+        : `At ${balance.burn_rate_per_day} credits a day they last ${balance.runway_days} days.`,
+    )
+    if (balance.frozen) lines.push('Spending is frozen: only the operator can lift that.')
+    return { data: balance, text: [lines.join('\n')] }
+  },
+})
