@@ -226,7 +226,8 @@ describe('sealers in several processes, killed at any moment', () => {
     expect(new Set(told.map(([number]) => number)).size, 'no seal is made twice').toBe(told.length)
     const stored = await t.db.query<{ number: bigint; hash: string }>('SELECT number, hash FROM seal')
     const hashes = new Map(stored.map(({ number, hash }) => [String(number), hash]))
-    expect(told.length).toBeGreaterThan(10)
+    // Each of the three rounds saw at least three seals; a kill may cut off the word of one, per process.
+    expect(told.length).toBeGreaterThanOrEqual(9 - all.length)
     for (const [number = '', hash] of told) expect(hashes.get(number)).toBe(hash)
     expect(await sealProblems()).toEqual([])
   })
