@@ -1,0 +1,25 @@
+/**
+ * A route as machines read it. Each file of routes exports the operations it serves; `/openapi.json` is made from
+ * them, and the SDK is checked against that.
+ */
+import type { z } from 'zod'
+import type { ErrorCode } from '../errors.ts'
+
+export interface Operation {
+  /** The operationId, in camel case: `createInvoice`. */
+  readonly id: string
+  readonly method: 'get' | 'post' | 'patch' | 'delete'
+  /** With parameters in braces: `/v1/invoices/{id}`. */
+  readonly path: string
+  readonly summary: string
+  /** Whose key it takes; `buyer`: an account's or an agent's. */
+  readonly key: 'none' | 'buyer' | 'account' | 'seller' | 'seller_or_account'
+  readonly query?: z.ZodObject
+  readonly body?: z.ZodObject
+  /** Whether it takes an `Idempotency-Key`. */
+  readonly idempotent?: boolean
+  readonly status: number
+  readonly output: z.ZodType
+  /** The refusals beyond those that every route has (invalid_request, unauthorized, rate_limited, internal). */
+  readonly errors: readonly ErrorCode[]
+}
