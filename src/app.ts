@@ -6,17 +6,20 @@ import type { Bursar } from './bursar.ts'
 import type { Chain } from './chains/chain.ts'
 import { openChains, openEvmNetworks } from './chains/index.ts'
 import type { Settings } from './config.ts'
+import type { ConfigFile } from './config-schema.ts'
 import { readCatalogue } from './credits/packs.ts'
 import { type Engine, embeddedBursar } from './embedded.ts'
 import { BursarError } from './errors.ts'
+import type { AccountService } from './http/account-routes.ts'
 import type { ReadinessCheck } from './http/health.ts'
+import { limitedKeys, rateLimiter } from './http/rate-limit.ts'
 import { createChanges } from './invoices/changes.ts'
 import { type InvoiceContext, railsOf } from './invoices/context.ts'
 import { historyCheck } from './invoices/history.ts'
 import { openTillKey } from './invoices/till-key.ts'
 import { type Watch, watchChain } from './invoices/watch.ts'
 import { createAccount } from './ledger/accounts.ts'
-import { type AccountPrincipal, keyring, type Principal } from './ledger/keys.ts'
+import { type AccountPrincipal, type Keyring, keyring, type Principal } from './ledger/keys.ts'
 import type { Ledger } from './ledger/ledger.ts'
 import { keepUp } from './ledger/upkeep.ts'
 import { readModels } from './models/catalogue.ts'
@@ -32,6 +35,8 @@ export interface Till {
   readonly rails: readonly string[]
   readonly checks: readonly ReadinessCheck[]
   readonly authenticate: (key: string) => Promise<Principal>
+  /** What managing accounts, agents and keys needs. */
+  readonly accounts: AccountService
   /** What model calls need, for the endpoints that forward them as they come. */
   readonly calls: CallContext
   /** Everything an agent can ask, bound to who asks. */
@@ -90,7 +95,8 @@ export async function openTill({
     payee: tillKey.payee,
     rails: railsOf(invoices.chains).map((rail) => rail.id),
     checks: readiness(ledger, chains),
-    authenticate: (key) => keys.authenticate(key),
+    authenticate: authenticator(config, keys, runtime),
+    accounts: accountService(config, ledger, keys),
     calls,
     bursarFor: (principal) => embeddedBursar(engine, principal),
     async bursarOf(externalId) {
@@ -104,6 +110,26 @@ export async function openTill({
       await ledger.close()
     },
   }
+}
+
+/** Whom a key speaks for, within its limit of requests. */
+function authenticator(
+  { rate_limits: limits }: ConfigFile,
+  keys: Keyring,
+  runtime: Runtime,
+): (key: string) => Promise<Principal> {
+  const authenticate = (key: string): Promise<Principal> => keys.authenticate(key)
+  if (!limits) return authenticate
+  const { per_minute: count, burst = count } = limits
+  return limitedKeys(
+    authenticate,
+    rateLimiter(() => runtime.now(), { count, perMs: 60_000, burst }),
+  )
+}
+
+function accountService({ signup, http }: ConfigFile, ledger: Ledger, keys: Keyring): AccountService {
+  const { open, per_hour_per_address: perHourPerAddress, per_hour: perHour } = signup
+  return { ledger, keys, signup: { open, perHourPerAddress, perHour }, proxies: http.proxies }
 }
 
 /** How old the last look at a chain may be before this till counts as not watching it. */

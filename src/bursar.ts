@@ -121,7 +121,10 @@ export interface BalanceView {
   burn_rate_per_day: string
   /** Days until the available credits are used up at that rate; null when nothing is spent. */
   runway_days: string | null
+  /** The account, or the agent that asks, cannot spend. */
   frozen: boolean
+  /** What the agent that asks may spend; each null without a limit, all of it null where nothing limits it. */
+  allowance: { per_call: string | null; day_left: string | null; month_left: string | null } | null
 }
 
 export interface ChatMessage {

@@ -286,8 +286,33 @@ export const configSchema = z.strictObject({
         )
         .default([])
         .describe('Names under which this server is reached, besides those of the loopback interface'),
+      proxies: z
+        .int()
+        .min(0)
+        .max(5)
+        .default(0)
+        .describe(
+          'Proxies of yours that every request passes: so many addresses at the end of X-Forwarded-For are trusted',
+        ),
     })
     .prefault({}),
+  signup: z
+    .strictObject({
+      open: z
+        .boolean()
+        .default(false)
+        .describe('Whether anybody may open an account (bursar signup); it starts without credits'),
+      per_hour_per_address: z.int().min(1).max(100_000).default(5).describe('In IPv6 a /64 is one address'),
+      per_hour: z.int().min(1).max(1_000_000).default(200).describe('From all addresses together'),
+    })
+    .prefault({}),
+  rate_limits: z
+    .strictObject({
+      per_minute: z.int().min(1).max(1_000_000).describe('Requests a minute of one key'),
+      burst: z.int().min(1).max(1_000_000).optional().describe('At once, after a pause; by default as many'),
+    })
+    .optional()
+    .describe('Of the keys of accounts and agents, in each process by itself; none by default'),
   calls: z
     .strictObject({
       fit_floor_tokens: z

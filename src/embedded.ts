@@ -8,7 +8,7 @@ import { getInvoice } from './invoices/view.ts'
 import { balanceView } from './ledger/balance.ts'
 import type { AccountPrincipal } from './ledger/keys.ts'
 import type { Ledger } from './ledger/ledger.ts'
-import { type CallContext, callModel } from './models/call.ts'
+import { type CallContext, type Caller, callModel } from './models/call.ts'
 import { modelOffers } from './models/catalogue.ts'
 import { listUsage } from './models/usage.ts'
 import { formatCredits, formatUsd } from './money.ts'
@@ -24,14 +24,14 @@ export interface Engine {
 export function embeddedBursar(engine: Engine, principal: AccountPrincipal): Bursar {
   const { ledger, invoices, calls } = engine
   const { account } = principal
-  const caller = principal.scope === 'agent' ? { account, agent: principal.agent } : { account }
+  const caller: Caller = principal.scope === 'agent' ? { account, agent: principal.agent } : { account }
   return {
     listOffers: async () => offers(engine),
     createInvoice: (input) => createInvoice(invoices, fromWire(account, input)),
     getInvoice: (id) => getInvoice(invoices, { account, id }),
     awaitPayment: ({ timeout_ms: timeoutMs, ...rest }) =>
       awaitPayment(invoices, { account, timeoutMs, ...rest }),
-    getBalance: () => balanceView(ledger, account),
+    getBalance: () => balanceView(ledger, account, caller.agent),
     callModel: (input) => callModel(calls, caller, input),
     listUsage: (input) => listUsage(ledger.db, account, input),
   }

@@ -17,6 +17,9 @@ export const getBalance = defineTool({
     burn_rate_per_day: text,
     runway_days: text.nullable(),
     frozen: z.boolean(),
+    allowance: z
+      .object({ per_call: text.nullable(), day_left: text.nullable(), month_left: text.nullable() })
+      .nullable(),
   }),
   hints: readOnly,
   needs: 'till',
@@ -31,6 +34,13 @@ export const getBalance = defineTool({
         ? 'Nothing was spent lately.'
         : `At ${balance.burn_rate_per_day} credits a day they last ${balance.runway_days} days.`,
     )
+    const { per_call: call, day_left: day, month_left: month } = balance.allowance ?? {}
+    const limits = [
+      ...(call ? [`${call} a call`] : []),
+      ...(day ? [`${day} more today`] : []),
+      ...(month ? [`${month} more this month`] : []),
+    ]
+    if (limits.length > 0) lines.push(`Your allowance: ${limits.join(', ')} (UTC).`)
     if (balance.frozen) lines.push('Spending is frozen: only the operator can lift that.')
     return { data: balance, text: [lines.join('\n')] }
   },

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { invalid } from '../errors.ts'
-import { createAccount, createAgent } from '../ledger/accounts.ts'
+import { createAccount } from '../ledger/accounts.ts'
+import { createAgent } from '../ledger/agents.ts'
 import { createKey, type KeyHolder, type KeyView, listKeys, revokeKey } from '../ledger/keys.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { openTillLedger } from '../till-ledger.ts'

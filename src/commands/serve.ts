@@ -21,6 +21,7 @@ export const serve: Registers = (program, shell) => {
             authenticate: till.authenticate,
             bursarFor: till.bursarFor,
             calls: till.calls,
+            accounts: till.accounts,
           })
           try {
             answer(

@@ -34,10 +34,26 @@ export const agent = sqliteTable('agent', {
   id: text().primaryKey(),
   account: text().notNull(),
   name: text().notNull(),
-  allowance: text().notNull(),
   frozenAt: integer('frozen_at'),
   createdAt: integer('created_at').notNull(),
+  perCall: micro('per_call'),
+  perDay: micro('per_day'),
+  perMonth: micro('per_month'),
+  /** JSON. */
+  models: text(),
+  countedAfter: integer('counted_after'),
 })
+
+export const agentSpend = sqliteTable(
+  'agent_spend',
+  {
+    agent: text().notNull(),
+    day: integer().notNull(),
+    held: micro().notNull(),
+    charged: micro().notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.agent, t.day] })],
+)
 
 export const apiKey = sqliteTable('api_key', {
   id: text().primaryKey(),

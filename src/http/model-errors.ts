@@ -51,7 +51,8 @@ function shouldRetry({ code, status, details }: BursarError): boolean | null {
   if (details['replayed'] === true) return false
   if (code === 'conflict') return true
   if (code === 'rate_limited') return null
-  if (code === 'insufficient_credits') return details['reason'] === 'held' ? null : false
+  if (code === 'insufficient_credits' || code === 'allowance_exceeded')
+    return details['reason'] === 'held' ? null : false
   if (status < 500) return false
   if (code !== 'upstream_error' || details['reason'] === 'unreachable') return null
   const upstreamStatus = details['upstream_status']

@@ -7,6 +7,7 @@ import { BursarError, invalid, toBursarError } from '../errors.ts'
 import { mcpHttp } from '../mcp/server.ts'
 import type { CallContext } from '../models/reserve.ts'
 import type { Runtime } from '../runtime.ts'
+import { type AccountService, accountRoutes } from './account-routes.ts'
 import { healthRoutes, type ReadinessCheck } from './health.ts'
 import { type McpRoute, mcpRoutes } from './mcp.ts'
 import { modelRoutes } from './model-routes.ts'
@@ -25,6 +26,8 @@ export interface HttpOptions extends Omit<McpRoute, 'mcp'> {
   readonly checks: readonly ReadinessCheck[]
   /** Absent: this server sells no model calls over HTTP. */
   readonly calls?: CallContext
+  /** Absent: accounts and keys are not managed here. */
+  readonly accounts?: AccountService
 }
 
 export interface HttpServer {
@@ -88,6 +91,8 @@ function routes(options: HttpOptions, checkHost: CheckHost, mcp: McpRoute): Hono
   app.use('*', knownHosts(checkHost), bodyLimit(MAX_BODY_BYTES))
   app.route('/mcp', mcpRoutes(mcp))
   app.route('/v1', tillRoutes(options))
+  const { accounts, authenticate } = options
+  if (accounts) app.route('/v1', accountRoutes({ ...accounts, authenticate }))
   return app
 }
 

@@ -64,7 +64,7 @@ export function tillRoutes({ authenticate, bursarFor }: TillRoutesOptions): Hono
 }
 
 /** @throws {BursarError} invalid_request, payload_too_large */
-async function jsonOf(request: Request): Promise<unknown> {
+export async function jsonOf(request: Request): Promise<unknown> {
   const text = await textWithin(request, MAX_BODY_BYTES)
   try {
     return JSON.parse(text)

@@ -1,6 +1,8 @@
-/** Who owns credits, and who spends them: accounts, and the agents within an account. */
+/** Who owns credits: accounts. */
 import { guard, type Statement, statement } from '../db/db.ts'
-import { BursarError, invalid } from '../errors.ts'
+import { invalid } from '../errors.ts'
+import type { MicroCredits } from '../money.ts'
+import { unknownAccount } from './errors.ts'
 import type { Ledger } from './ledger.ts'
 
 export interface Account {
@@ -12,13 +14,10 @@ export interface Account {
   readonly createdAt: number
 }
 
-export interface Agent {
-  readonly id: string
-  readonly account: string
-  readonly name: string
-  readonly frozen: boolean
-  /** Unix milliseconds. */
-  readonly createdAt: number
+/** As it was booked: credits that lapsed a moment ago may still be in it (balance.ts). */
+export interface ListedAccount extends Account {
+  readonly available: MicroCredits
+  readonly held: MicroCredits
 }
 
 interface AccountRow {
@@ -28,13 +27,7 @@ interface AccountRow {
   readonly created_at: bigint
 }
 
-interface AgentRow {
-  readonly id: string
-  readonly account: string
-  readonly name: string
-  readonly frozen_at: bigint | null
-  readonly created_at: bigint
-}
+const COLUMNS = 'id, external_id, frozen_at, created_at'
 
 /**
  * Opens an account. With an `externalId` that has one already, returns that one: safe to repeat.
@@ -54,108 +47,63 @@ export async function createAccount(
       [id, externalId ?? null, BigInt(runtime.now())],
     ),
   ])
-  const [row] = await db.query<AccountRow>(
-    'SELECT id, external_id, frozen_at, created_at FROM account WHERE id = ? OR external_id = ?',
-    [id, externalId ?? null],
-  )
-  if (!row) throw unknown('account', id)
+  const [row] = await db.query<AccountRow>(`SELECT ${COLUMNS} FROM account WHERE id = ? OR external_id = ?`, [
+    id,
+    externalId ?? null,
+  ])
+  if (!row) throw unknownAccount(id)
   return accountOf(row)
 }
 
 /** @throws {BursarError} not_found */
 export async function getAccount({ db }: Ledger, id: string): Promise<Account> {
-  const [row] = await db.query<AccountRow>(
-    'SELECT id, external_id, frozen_at, created_at FROM account WHERE id = ?',
-    [id],
-  )
-  if (!row) throw unknown('account', id)
+  const [row] = await db.query<AccountRow>(`SELECT ${COLUMNS} FROM account WHERE id = ?`, [id])
+  if (!row) throw unknownAccount(id)
   return accountOf(row)
 }
 
-/**
- * Adds an agent to an account. A name that the account has already returns that agent: safe to repeat.
- *
- * @throws {BursarError} invalid_request, not_found (no such account)
- */
-export async function createAgent(
-  { db, runtime }: Ledger,
-  { account, name }: { readonly account: string; readonly name: string },
-): Promise<Agent> {
-  checkName(name, 'name', 80)
-  await db.commit([
-    accountExists(account),
-    statement(
-      `INSERT INTO agent (id, account, name, created_at) VALUES (?, ?, ?, ?)
-       ON CONFLICT (account, name) DO NOTHING`,
-      [runtime.id('agt'), account, name, BigInt(runtime.now())],
-    ),
-  ])
-  const [row] = await db.query<AgentRow>(
-    'SELECT id, account, name, frozen_at, created_at FROM agent WHERE account = ? AND name = ?',
-    [account, name],
+/** By its id, or by the seller's own name for it; null: there is none. */
+export async function findAccount({ db }: Ledger, name: string): Promise<Account | null> {
+  const [row] = await db.query<AccountRow>(
+    `SELECT ${COLUMNS} FROM account WHERE external_id = ?1
+     UNION ALL SELECT ${COLUMNS} FROM account WHERE id = ?1 LIMIT 1`,
+    [name],
   )
-  if (!row) throw unknown('agent', name)
-  return {
-    id: row.id,
-    account: row.account,
-    name: row.name,
-    frozen: row.frozen_at !== null,
-    createdAt: Number(row.created_at),
-  }
+  return row ? accountOf(row) : null
+}
+
+/** Accounts with their balances, oldest first, from the one behind `after` on. */
+export async function listAccounts(
+  { db }: Ledger,
+  { after, limit }: { readonly after?: string; readonly limit: number },
+): Promise<ListedAccount[]> {
+  const rows = await db.query<AccountRow & { available: bigint; held: bigint }>(
+    `SELECT ${COLUMNS}, available, held FROM account WHERE id > ? ORDER BY id LIMIT ?`,
+    [after ?? '', BigInt(limit)],
+  )
+  return rows.map((row) => ({ ...accountOf(row), available: row.available, held: row.held }))
 }
 
 /**
- * Stops an account from spending: no new hold is taken for it or its agents. What is held already still settles,
- * and payments are still credited.
+ * Stops an account from spending, or lets it go on: while it is frozen no new hold is taken for it or its agents, in
+ * any process. What is held already still settles, and payments are still credited.
  *
  * @throws {BursarError} not_found
  */
-export async function freezeAccount({ db, runtime }: Ledger, account: string): Promise<void> {
+export async function freezeAccount({ db, runtime }: Ledger, account: string, frozen = true): Promise<void> {
   await db.commit([
     accountExists(account),
-    statement('UPDATE account SET frozen_at = coalesce(frozen_at, ?) WHERE id = ?', [
-      BigInt(runtime.now()),
+    statement('UPDATE account SET frozen_at = iif(?2, coalesce(frozen_at, ?3), NULL) WHERE id = ?1', [
       account,
-    ]),
-  ])
-}
-
-/** @throws {BursarError} not_found */
-export async function unfreezeAccount({ db }: Ledger, account: string): Promise<void> {
-  await db.commit([
-    accountExists(account),
-    statement('UPDATE account SET frozen_at = NULL WHERE id = ?', [account]),
-  ])
-}
-
-/** Stops one agent from spending. @throws {BursarError} not_found */
-export async function freezeAgent({ db, runtime }: Ledger, agent: string): Promise<void> {
-  await db.commit([
-    agentExists(agent),
-    statement('UPDATE agent SET frozen_at = coalesce(frozen_at, ?) WHERE id = ?', [
+      frozen ? 1n : 0n,
       BigInt(runtime.now()),
-      agent,
     ]),
   ])
-}
-
-/** @throws {BursarError} not_found */
-export async function unfreezeAgent({ db }: Ledger, agent: string): Promise<void> {
-  await db.commit([agentExists(agent), statement('UPDATE agent SET frozen_at = NULL WHERE id = ?', [agent])])
 }
 
 /** A guard: rolls the batch back unless the account exists. */
 export function accountExists(account: string): Statement {
-  return guard('EXISTS (SELECT 1 FROM account WHERE id = ?)', [account], () => unknown('account', account))
-}
-
-/** A guard: rolls the batch back unless the agent exists, and is of this account where one is named. */
-export function agentExists(agent: string, account?: string): Statement {
-  return guard(
-    'EXISTS (SELECT 1 FROM agent WHERE id = ?1 AND account = coalesce(?2, account))',
-    [agent, account ?? null],
-    () => unknown('agent', agent),
-  )
+  return guard('EXISTS (SELECT 1 FROM account WHERE id = ?)', [account], () => unknownAccount(account))
 }
 
 /**
@@ -176,10 +124,4 @@ function accountOf(row: AccountRow): Account {
     frozen: row.frozen_at !== null,
     createdAt: Number(row.created_at),
   }
-}
-
-function unknown(what: 'account' | 'agent', id: string): BursarError {
-  return new BursarError('not_found', `There is no ${what} ${JSON.stringify(id).slice(0, 80)}.`, {
-    remedy: `Check the id of the ${what}.`,
-  })
 }

@@ -1,6 +1,8 @@
 /** What an account has, as it stands now. */
 import type { BalanceView } from '../bursar.ts'
 import { formatCredits, formatDecimal } from '../money.ts'
+import { getAgent } from './agents.ts'
+import { type AllowanceStanding, leftOf } from './allowance.ts'
 import { unknownAccount } from './errors.ts'
 import type { Balance, Ledger } from './ledger.ts'
 import { NEVER } from './lots.ts'
@@ -56,9 +58,17 @@ function burnPerDay(charged: bigint, firstHour: bigint | null, now: bigint): big
   return (charged * DAY) / span
 }
 
-/** The balance as agents see it. @throws {BursarError} not_found, database_unavailable */
-export async function balanceView(ledger: Ledger, account: string): Promise<BalanceView> {
-  const { available, held, frozen, nextExpiry, burnPerDay: burn } = await getBalance(ledger, account)
+/**
+ * The balance as an account sees it, or as one of its agents does, with what its allowance leaves.
+ *
+ * @throws {BursarError} not_found, database_unavailable
+ */
+export async function balanceView(ledger: Ledger, account: string, agent?: string): Promise<BalanceView> {
+  const [balance, spender] = await Promise.all([
+    getBalance(ledger, account),
+    agent === undefined ? null : getAgent(ledger, { agent, account }),
+  ])
+  const { available, held, nextExpiry, burnPerDay: burn } = balance
   return {
     account,
     available: formatCredits(available),
@@ -69,8 +79,16 @@ export async function balanceView(ledger: Ledger, account: string): Promise<Bala
     },
     burn_rate_per_day: formatCredits(burn),
     runway_days: burn === 0n ? null : runwayDays(available, burn),
-    frozen,
+    frozen: balance.frozen || spender?.frozen === true,
+    allowance: spender && allowanceView(spender.allowance),
   }
+}
+
+function allowanceView(standing: AllowanceStanding): BalanceView['allowance'] {
+  const { perCall, perDay, perMonth } = leftOf(standing)
+  if (perCall === null && perDay === null && perMonth === null) return null
+  const credits = (left: bigint | null): string | null => (left === null ? null : formatCredits(left))
+  return { per_call: credits(perCall), day_left: credits(perDay), month_left: credits(perMonth) }
 }
 
 /** One decimal, rounded down; none left is 0.0. */

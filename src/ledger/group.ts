@@ -25,7 +25,7 @@ export async function commitGroup(
     ...opening.map(({ request }) => request.account),
   ]
   const closed = closing.length > 0 ? readClosed(closing) : undefined
-  const opened = opening.length > 0 ? readOpened(opening) : undefined
+  const opened = opening.length > 0 ? readOpened(opening, at) : undefined
   const statements: Statement[] = [
     ...(closing.length > 0 ? closeStatements(closing, at) : []),
     ...(charged.length > 0 ? [settleLots({ accounts: charged })] : []),

@@ -1,11 +1,12 @@
 /**
- * API keys: made here, shown once, stored as a SHA-256 hash. A key is 256 random bits, so its hash needs no salt and
- * no slow function: there is nothing to guess.
+ * API keys: shown once, or made by their holder and never seen here; stored as a SHA-256 hash. A key is 256 random
+ * bits, so its hash needs no salt and no slow function: there is nothing to guess.
  */
 import { createHash } from 'node:crypto'
 import { guard, type Statement, statement } from '../db/db.ts'
-import { BursarError } from '../errors.ts'
-import { accountExists, agentExists, checkName } from './accounts.ts'
+import { BursarError, invalid } from '../errors.ts'
+import { accountExists, checkName } from './accounts.ts'
+import { agentExists } from './agents.ts'
 import type { Ledger } from './ledger.ts'
 
 /** Whom a request speaks for. `key` is the key's id, never the key. */
@@ -34,6 +35,14 @@ export interface CreatedKey {
   readonly prefix: string
 }
 
+/** What a till needs of a key that somebody else made. */
+export interface KeyPrint {
+  /** SHA-256 of the whole key, hex in lower case. */
+  readonly hash: string
+  /** The first characters of the key, for people to tell keys apart. */
+  readonly prefix: string
+}
+
 export interface KeyView {
   readonly id: string
   /** The beginning of the key, to tell keys apart. */
@@ -56,6 +65,8 @@ export interface Keyring {
    * @throws {BursarError} unauthorized, without telling an unknown key from a revoked one
    */
   authenticate(key: string): Promise<Principal>
+  /** Looks every key up again from here on: after one was revoked in this process. */
+  forget(): void
   /** Writes down when keys were last used. */
   close(): Promise<void>
 }
@@ -69,30 +80,87 @@ const FRESH_MS = 1_000
 const REMEMBERED = 10_000
 const USED_EVERY_MS = 60_000
 
+/** A new key, and what a till needs of it. */
+export function generateKey(random: Ledger['runtime']['random']): KeyPrint & { readonly key: string } {
+  const key = `bk_${Buffer.from(random(32)).toString('base64url')}`
+  return { key, hash: hashOf(key), prefix: key.slice(0, PREFIX_LENGTH) }
+}
+
 /**
  * Makes a key.
  *
  * @throws {BursarError} invalid_request (the name), not_found (no such account, or agent of it)
  */
 export async function createKey(
-  { db, runtime }: Ledger,
-  { name, ...holder }: KeyHolder & { readonly name: string },
+  ledger: Ledger,
+  given: KeyHolder & { readonly name: string },
 ): Promise<CreatedKey> {
-  checkName(name, 'name', 80)
-  const key = `bk_${Buffer.from(runtime.random(32)).toString('base64url')}`
-  const prefix = key.slice(0, PREFIX_LENGTH)
-  const id = runtime.id('key')
-  const account = holder.scope === 'seller' ? null : holder.account
-  const agent = holder.scope === 'agent' ? holder.agent : null
-  await db.commit([
-    ...holderExists(holder),
-    statement(
-      `INSERT INTO api_key (id, hash, prefix, name, scope, account, agent, created_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-      [id, hashOf(key), prefix, name, holder.scope, account, agent, BigInt(runtime.now())],
+  checkName(given.name, 'name', 80)
+  const { key, ...print } = generateKey(ledger.runtime.random)
+  const id = ledger.runtime.id('key')
+  await ledger.db.commit([...holderExists(given), insertKey(ledger, { id, ...print, ...given })])
+  return { id, key, prefix: print.prefix }
+}
+
+/**
+ * Takes a key that its holder made; who has the hash cannot use it. The same key for the same holder is the same key:
+ * safe to repeat.
+ *
+ * @throws {BursarError} invalid_request, not_found (no such account, or agent of it), conflict (it was revoked, or is
+ *   somebody else's)
+ */
+export async function registerKey(
+  ledger: Ledger,
+  given: KeyHolder & KeyPrint & { readonly name: string },
+): Promise<KeyView> {
+  checkName(given.name, 'name', 80)
+  checkPrint(given)
+  const [account, agent] = idsOf(given)
+  const [known] = await ledger.db.query<{ id: string }>('SELECT id FROM api_key WHERE hash = ?', [given.hash])
+  const id = known?.id ?? ledger.runtime.id('key')
+  await ledger.db.commit([
+    ...holderExists(given),
+    guard(
+      `NOT EXISTS (SELECT 1 FROM api_key WHERE hash = ?1
+        AND (id <> ?2 OR revoked_at IS NOT NULL OR scope <> ?3 OR account IS NOT ?4 OR agent IS NOT ?5))`,
+      [given.hash, id, given.scope, account, agent],
+      takenKey,
     ),
+    ...(known ? [] : [insertKey(ledger, { ...given, id })]),
   ])
-  return { id, key, prefix }
+  return getKey(ledger, id)
+}
+
+export function takenKey(): BursarError {
+  return new BursarError('conflict', 'This key is in use, or was revoked.', {
+    remedy: 'Make a new key, and send its hash.',
+  })
+}
+
+/** @throws {BursarError} invalid_request */
+export function checkPrint({ hash, prefix }: KeyPrint): void {
+  if (!/^[0-9a-f]{64}$/.test(hash)) {
+    throw invalid('The hash of a key must be its SHA-256: 64 hexadecimal digits in lower case.')
+  }
+  if (!/^bk_[A-Za-z0-9_-]{8}$/.test(prefix)) {
+    throw invalid(`The prefix of a key must be its first ${PREFIX_LENGTH} characters: bk_ and eight more.`)
+  }
+}
+
+/** The row of a new key. Nothing about its holder is checked. */
+export function insertKey(
+  { runtime }: Ledger,
+  key: KeyHolder & KeyPrint & { readonly id: string; readonly name: string },
+): Statement {
+  return statement(
+    `INSERT INTO api_key (id, hash, prefix, name, scope, account, agent, created_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    [key.id, key.hash, key.prefix, key.name, key.scope, ...idsOf(key), BigInt(runtime.now())],
+  )
+}
+
+function idsOf(holder: KeyHolder): [account: string | null, agent: string | null] {
+  return [holder.scope === 'seller' ? null : holder.account, holder.scope === 'agent' ? holder.agent : null]
 }
 
 function holderExists(holder: KeyHolder): Statement[] {
@@ -101,58 +169,84 @@ function holderExists(holder: KeyHolder): Statement[] {
   return [accountExists(holder.account), agentExists(holder.agent, holder.account)]
 }
 
-/** Every key, or those of one account; oldest first, revoked ones included. */
+/** Every key, or those of one account; oldest first, from the one behind `after` on, revoked ones included. */
 export async function listKeys(
   { db }: Ledger,
-  { account }: { readonly account?: string } = {},
+  {
+    account,
+    after = '',
+    limit,
+  }: { readonly account?: string; readonly after?: string; readonly limit?: number } = {},
 ): Promise<KeyView[]> {
-  const [read, { apiKey }, { asc, eq }] = await Promise.all([
-    db.typed(),
-    import('../db/schema.ts'),
-    import('drizzle-orm'),
-  ])
-  const rows = await read
-    .select()
-    .from(apiKey)
-    .where(account === undefined ? undefined : eq(apiKey.account, account))
-    .orderBy(asc(apiKey.id))
-  return rows.map((row) => ({
+  const rows = await db.query<KeyViewRow>(
+    `${SELECT_KEYS} WHERE id > ?1 AND (?2 IS NULL OR account = ?2) ORDER BY id LIMIT ?3`,
+    [after, account ?? null, BigInt(limit ?? -1)],
+  )
+  return rows.map(viewOf)
+}
+
+/** @throws {BursarError} not_found */
+export async function getKey({ db }: Ledger, id: string): Promise<KeyView> {
+  const [row] = await db.query<KeyViewRow>(`${SELECT_KEYS} WHERE id = ?`, [id])
+  if (!row) throw unknownKey()
+  return viewOf(row)
+}
+
+interface KeyViewRow extends KeyRow {
+  readonly prefix: string
+  readonly name: string
+  readonly created_at: bigint
+  readonly last_used_at: bigint | null
+  readonly revoked_at: bigint | null
+}
+
+const SELECT_KEYS = `
+  SELECT id, prefix, name, scope, account, agent, created_at, last_used_at, revoked_at FROM api_key`
+
+function viewOf(row: KeyViewRow): KeyView {
+  const time = (ms: bigint | null): number | null => (ms === null ? null : Number(ms))
+  return {
     id: row.id,
     prefix: row.prefix,
     name: row.name,
     scope: row.scope,
     account: row.account,
     agent: row.agent,
-    createdAt: row.createdAt,
-    lastUsedAt: row.lastUsedAt,
-    revokedAt: row.revokedAt,
-  }))
+    createdAt: Number(row.created_at),
+    lastUsedAt: time(row.last_used_at),
+    revokedAt: time(row.revoked_at),
+  }
 }
 
 /**
- * Puts a key out of force, for good; safe to repeat. With an `account`, only a key of that account.
+ * Puts a key out of force, for good; safe to repeat. With an `account`, only a key of that account. A keyring in this
+ * process is told by its `forget`; those of others notice within a second.
  *
  * @throws {BursarError} not_found
  */
 export async function revokeKey(
-  { db, runtime }: Ledger,
+  ledger: Ledger,
   { id, account }: { readonly id: string; readonly account?: string },
-): Promise<void> {
-  await db.commit([
+): Promise<KeyView> {
+  await ledger.db.commit([
     guard(
       'EXISTS (SELECT 1 FROM api_key WHERE id = ?1 AND (?2 IS NULL OR account = ?2))',
       [id, account ?? null],
-      () =>
-        // Not echoed: a confused caller may have given the key itself.
-        new BursarError('not_found', 'There is no key with this id.', {
-          remedy: 'Give the id of a key (key_...), as bursar keys list shows it; not the key itself.',
-        }),
+      unknownKey,
     ),
     statement('UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?', [
-      BigInt(runtime.now()),
+      BigInt(ledger.runtime.now()),
       id,
     ]),
   ])
+  return getKey(ledger, id)
+}
+
+/** The id is not echoed: a confused caller may have given the key itself. */
+function unknownKey(): BursarError {
+  return new BursarError('not_found', 'There is no key with this id.', {
+    remedy: 'Give the id of a key (key_...), as bursar keys list shows it; not the key itself.',
+  })
 }
 
 /** Checks keys, remembering each for a second, so that a busy caller costs one read a second. */
@@ -184,6 +278,7 @@ export function keyring(ledger: Ledger): Keyring {
       usage.note(principal.key)
       return principal
     },
+    forget: () => remembered.clear(),
     close: () => usage.flush(),
   }
 }

@@ -1,6 +1,7 @@
 /** The opening half of a group: holds with their idempotency rows and receipts, or the reason why not. */
 import { type Row, type Statement, statement } from '../db/db.ts'
 import { BursarError } from '../errors.ts'
+import { allowanceRefusal, type StandingRow, standingColumns, standingOf } from './allowance.ts'
 import { frozen, insufficient, unknownAccount, unknownAgent } from './errors.ts'
 import type { Changed, OpenHold } from './ledger.ts'
 import { IS_RESTORED, restored } from './restored.ts'
@@ -16,7 +17,9 @@ export function openStatements(opening: readonly OpenHold[], at: number): Statem
     expiresAt,
     r.idempotency?.route ?? null,
     r.idempotency?.key ?? null,
+    r.receipt?.model ?? null,
   ])
+  const ofAgents = opening.some(({ request }) => request.agent !== undefined)
   const claims = opening.flatMap(({ ref, request: { account, idempotency: claim } }) =>
     claim ? [[ref, account, claim.route, claim.key, claim.bodyHash]] : [],
   )
@@ -24,7 +27,7 @@ export function openStatements(opening: readonly OpenHold[], at: number): Statem
     r ? [[ref, account, agent ?? null, r.route, r.model, r.upstream, r.price, String(amount)]] : [],
   )
   return [
-    overJson(INSERT_HOLDS, holds, at),
+    overJson(ofAgents ? INSERT_HOLDS_OF_AGENTS : INSERT_HOLDS, holds, at),
     ...(claims.length > 0 ? [overJson(INSERT_CLAIMS, claims, at)] : []),
     ...(receipts.length > 0 ? [overJson(INSERT_RECEIPTS, receipts, at)] : []),
   ]
@@ -38,9 +41,14 @@ function overJson(sql: string, items: readonly unknown[], at: number): Statement
 const INSERT_HOLDS = `
   INSERT INTO hold (ref, account, agent, amount, lapse_charge, at, expires_at)
   SELECT value ->> 0, value ->> 1, value ->> 2, CAST(value ->> 3 AS INTEGER), CAST(value ->> 4 AS INTEGER), ?2, value ->> 5
-  FROM json_each(?1)
+  FROM json_each(?1) AS item
   WHERE NOT ${IS_RESTORED} AND (value ->> 6 IS NULL OR NOT EXISTS (
     SELECT 1 FROM idempotency i WHERE i.account = value ->> 1 AND i.route = value ->> 6 AND i.key = value ->> 7))`
+
+// Models are not the triggers' business: a hold does not know its model. Without agents nothing is looked up.
+const INSERT_HOLDS_OF_AGENTS = `${INSERT_HOLDS} AND NOT EXISTS (
+    SELECT 1 FROM agent g WHERE g.id = item.value ->> 2 AND g.models IS NOT NULL AND NOT EXISTS (
+      SELECT 1 FROM json_each(g.models) AS model WHERE model.value = item.value ->> 8))`
 
 const INSERT_CLAIMS = `
   INSERT INTO idempotency (ref, account, route, key, body_hash, at)
@@ -58,14 +66,14 @@ const SELECT_REFUSED = `
   SELECT value ->> 0 AS ref, a.id IS NOT NULL AS account_exists, a.available, a.held,
     a.frozen_at IS NOT NULL AS account_frozen, g.id IS NOT NULL AS agent_exists, g.frozen_at IS NOT NULL AS agent_frozen,
     i.ref AS first_ref, i.body_hash, i.response, EXISTS (SELECT 1 FROM hold h WHERE h.ref = i.ref) AS running,
-    ${IS_RESTORED} AS restored
+    ${IS_RESTORED} AS restored, ${standingColumns('?2')}
   FROM json_each(?1)
   LEFT JOIN account a ON a.id = value ->> 1
   LEFT JOIN agent g ON g.id = value ->> 2 AND g.account = a.id
   LEFT JOIN idempotency i ON i.account = value ->> 1 AND i.route = value ->> 3 AND i.key = value ->> 4
   WHERE NOT EXISTS (SELECT 1 FROM posting p WHERE p.ref = value ->> 0 AND p.phase = 0)`
 
-interface RefusedRow {
+interface RefusedRow extends StandingRow {
   readonly ref: string
   readonly account_exists: bigint
   readonly available: bigint
@@ -80,7 +88,10 @@ interface RefusedRow {
   readonly restored: bigint
 }
 
-export function readOpened(opening: readonly OpenHold[]): {
+export function readOpened(
+  opening: readonly OpenHold[],
+  at: number,
+): {
   readonly select: Statement
   results(rows: readonly Row[]): Map<string, Changed | BursarError>
 } {
@@ -92,27 +103,30 @@ export function readOpened(opening: readonly OpenHold[]): {
     r.idempotency?.key ?? null,
   ])
   return {
-    select: statement(SELECT_REFUSED, [JSON.stringify(asked)]),
+    select: overJson(SELECT_REFUSED, asked, at),
     results(rows) {
       const refused = new Map(rows.map((row) => [row['ref'], row as unknown as RefusedRow]))
       return new Map(
         opening.map((change) => {
           const row = refused.get(change.ref)
-          return [change.ref, row ? refusalOf(change, row) : { kind: 'held' }]
+          return [change.ref, row ? refusalOf(change, row, at) : { kind: 'held' }]
         }),
       )
     },
   }
 }
 
-function refusalOf({ request }: OpenHold, row: RefusedRow): Changed | BursarError {
+function refusalOf({ request }: OpenHold, row: RefusedRow, at: number): Changed | BursarError {
   if (row.first_ref !== null) return repeated(request.idempotency?.bodyHash, row, row.first_ref)
   if (row.restored === 1n) return restored()
   if (row.account_exists === 0n) return unknownAccount(request.account)
   if (row.account_frozen === 1n) return frozen('account')
   if (request.agent !== undefined && row.agent_exists === 0n) return unknownAgent()
   if (row.agent_frozen === 1n) return frozen('agent')
-  return insufficient(row.available, row.held, request.amount)
+  // Before the balance: topping up would not help.
+  const wish = { required: request.amount, model: request.receipt?.model ?? null, at }
+  const refused = request.agent === undefined ? null : allowanceRefusal(standingOf(row), wish)
+  return refused ?? insufficient(row.available, row.held, request.amount)
 }
 
 function repeated(bodyHash: string | undefined, row: RefusedRow, ref: string): Changed | BursarError {

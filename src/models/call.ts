@@ -37,7 +37,7 @@ type Stored =
  * Asks a model and charges the account for it, exactly once per idempotency key.
  *
  * @throws {BursarError} unknown_model, unpriced_model, invalid_request, payload_too_large: nothing happened.
- *   insufficient_credits, frozen: nothing was held. conflict: the same key is still running. idempotency_conflict:
+ *   insufficient_credits, allowance_exceeded, frozen: nothing was held. conflict: the same key is still running. idempotency_conflict:
  *   the key belongs to another request. upstream_error: the details say what was charged, mostly nothing.
  */
 export async function callModel(ctx: CallContext, caller: Caller, input: CallModel): Promise<CallResult> {

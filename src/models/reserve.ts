@@ -3,6 +3,7 @@
  */
 import { affordableTokens, type TokenCounts, worstCase } from '../credits/prices.ts'
 import { BursarError } from '../errors.ts'
+import { allowanceRefusal, readAllowance, spendableOf } from '../ledger/allowance.ts'
 import { getBalance } from '../ledger/balance.ts'
 import { hold } from '../ledger/hold.ts'
 import type { Balance, Hold, Ledger, Settled } from '../ledger/ledger.ts'
@@ -70,7 +71,8 @@ const FIT_ATTEMPTS = 5
  * Holds the worst case of a call; resolves when the hold is durable. Should this process die before it settles, the
  * hold lapses and costs the call's known input, because it cannot be known whether the upstream ran.
  *
- * @throws {BursarError} insufficient_credits, with how many output tokens would fit; frozen; idempotency_conflict.
+ * @throws {BursarError} insufficient_credits or allowance_exceeded, with how many output tokens would fit; frozen;
+ *   idempotency_conflict.
  */
 export async function reserve(ctx: CallContext, caller: Caller, asked: Work): Promise<Reservation> {
   let work = asked
@@ -78,21 +80,43 @@ export async function reserve(ctx: CallContext, caller: Caller, asked: Work): Pr
     try {
       return await holdFor(ctx, caller, work)
     } catch (error) {
-      if (!(error instanceof BursarError) || error.code !== 'insufficient_credits') throw error
-      const balance = await getBalance(ctx.ledger, caller.account)
+      if (!(error instanceof BursarError) || !mayFit(error)) throw error
+      const { balance, allowance, spendable } = await spendableBy(ctx.ledger, caller)
       // Meanwhile another call may have given back what was missing.
-      const fitsNow = worstCase(asked.model.price, asked.bounds) <= balance.available
+      const required = worstCase(asked.model.price, asked.bounds)
+      const fitsNow = required <= spendable
       if (fitsNow && attempt < FIT_ATTEMPTS) {
         work = asked
         continue
       }
-      const affordable = affordableOutput(asked, balance.available)
+      const affordable = affordableOutput(asked, spendable)
       if (!asked.fit || affordable < asked.fit.floor || affordable === 0 || attempt === FIT_ATTEMPTS) {
-        throw tooFewCredits(asked, balance, affordable, error)
+        const wish = { required, model: asked.model.id, at: ctx.ledger.runtime.now() }
+        const beyond = allowance && allowanceRefusal(allowance, wish)
+        throw beyond
+          ? beyondAllowance(asked, affordable, beyond)
+          : tooFewCredits(asked, balance, affordable, error)
       }
       work = { ...asked, bounds: { ...asked.bounds, outputTokens: affordable } }
     }
   }
+}
+
+/** Neither another model nor another agent is a matter of fewer tokens. */
+function mayFit({ code, details }: BursarError): boolean {
+  return (
+    code === 'insufficient_credits' || (code === 'allowance_exceeded' && details['allowance'] !== 'models')
+  )
+}
+
+/** What one call may cost now, by the balance and by the agent's allowance. */
+async function spendableBy(ledger: Ledger, { account, agent }: Caller) {
+  const [balance, allowance] = await Promise.all([
+    getBalance(ledger, account),
+    agent === undefined ? null : readAllowance(ledger, agent),
+  ])
+  const spendable = allowance ? spendableOf(allowance, balance.available) : balance.available
+  return { balance, allowance, spendable }
 }
 
 async function holdFor({ ledger }: CallContext, caller: Caller, work: Work): Promise<Reservation> {
@@ -187,6 +211,17 @@ export function storedUsage(usage: NonNullable<Settlement['usage']>): StoredUsag
     ...(reasoningTokens === undefined ? {} : { reasoning_tokens: reasoningTokens }),
     source: usage.source,
   }
+}
+
+/** The ledger's own words, and how many tokens would fit. */
+function beyondAllowance({ fit }: Work, affordable: number, refused: BursarError): BursarError {
+  const perChoice = affordable / (fit?.choices ?? 1)
+  const fits = perChoice > 0 ? `Ask for at most ${perChoice} max_tokens. Or: ` : ''
+  return new BursarError(refused.code, refused.message, {
+    remedy: `${fits}${refused.remedy ?? ''}`,
+    details: { ...refused.details, max_affordable_tokens: perChoice },
+    cause: refused,
+  })
 }
 
 function tooFewCredits(

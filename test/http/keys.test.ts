@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type HttpServer, startHttp } from '../../src/http/server.ts'
-import { createAccount, createAgent } from '../../src/ledger/accounts.ts'
+import { createAccount } from '../../src/ledger/accounts.ts'
+import { createAgent } from '../../src/ledger/agents.ts'
 import { createKey, keyring, revokeKey } from '../../src/ledger/keys.ts'
 import type { Ledger } from '../../src/ledger/ledger.ts'
 import { systemRuntime } from '../../src/runtime.ts'

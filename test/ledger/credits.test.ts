@@ -248,6 +248,7 @@ test('the balance for agents: text, six decimals, days that it lasts', async () 
     burn_rate_per_day: '0.000000',
     runway_days: null,
     frozen: false,
+    allowance: null,
   })
   await spend(3_000_000n)
   await take(2_000_000n)

@@ -1,13 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import {
-  createAccount,
-  createAgent,
-  freezeAccount,
-  freezeAgent,
-  getAccount,
-  unfreezeAccount,
-  unfreezeAgent,
-} from '../../src/ledger/accounts.ts'
+import { createAccount, freezeAccount, getAccount } from '../../src/ledger/accounts.ts'
+import { createAgent, updateAgent } from '../../src/ledger/agents.ts'
 import { type CreatedKey, createKey, keyring, listKeys, revokeKey } from '../../src/ledger/keys.ts'
 import type { Ledger } from '../../src/ledger/ledger.ts'
 import { type TestLedger, testLedger } from '../support/database.ts'
@@ -102,7 +95,7 @@ describe('accounts', () => {
     const agent = await createAgent(ledger, { account: account.id, name: 'a' })
     for (const _ of [1, 2]) {
       await freezeAccount(ledger, account.id)
-      await freezeAgent(ledger, agent.id)
+      await updateAgent(ledger, { agent: agent.id, frozen: true })
       await pass(1_000)
     }
     expect((await getAccount(ledger, account.id)).frozen).toBe(true)
@@ -110,13 +103,19 @@ describe('accounts', () => {
     const [frozen] = await opened.db.query('SELECT frozen_at FROM account')
     expect(frozen).toEqual({ frozen_at: BigInt(account.createdAt) })
     for (const _ of [1, 2]) {
-      await unfreezeAccount(ledger, account.id)
-      await unfreezeAgent(ledger, agent.id)
+      await freezeAccount(ledger, account.id, false)
+      await updateAgent(ledger, { agent: agent.id, frozen: false })
     }
     expect((await getAccount(ledger, account.id)).frozen).toBe(false)
     expect((await createAgent(ledger, { account: account.id, name: 'a' })).frozen).toBe(false)
-    for (const change of [freezeAccount, unfreezeAccount, freezeAgent, unfreezeAgent, getAccount]) {
-      await expect(change(ledger, 'nobody')).rejects.toMatchObject({ code: 'not_found' })
+    for (const change of [
+      freezeAccount(ledger, 'nobody'),
+      freezeAccount(ledger, 'nobody', false),
+      getAccount(ledger, 'nobody'),
+      updateAgent(ledger, { agent: 'nobody', frozen: true }),
+      updateAgent(ledger, { agent: agent.id, account: 'nobody', frozen: true }),
+    ]) {
+      await expect(change).rejects.toMatchObject({ code: 'not_found' })
     }
   })
 })

@@ -52,6 +52,17 @@ export async function checkBooks(db: Pick<Db, 'query'>): Promise<void> {
   ).toEqual([])
   expect(
     await db.query(
+      `SELECT agent, day, sum(held), sum(charged) FROM (
+         SELECT agent, day, held, charged FROM agent_spend
+         UNION ALL SELECT o.agent, o.at / 86400000 * 86400000, -p.held, -p.counter
+         FROM posting o JOIN posting p ON p.ref = o.ref JOIN agent g ON g.id = o.agent
+         WHERE o.kind = 'hold' AND o.id > g.counted_after
+       ) GROUP BY agent, day HAVING sum(held) <> 0 OR sum(charged) <> 0`,
+    ),
+    'what counts against allowances is what was held and charged',
+  ).toEqual([])
+  expect(
+    await db.query(
       `SELECT r.id FROM receipt r LEFT JOIN posting p ON p.ref = r.id AND p.phase = 1
        WHERE (r.state = 'pending') <> (p.id IS NULL) OR r.charged <> coalesce(p.counter, 0)`,
     ),

@@ -138,6 +138,7 @@ export function memoryTill(now: () => number = Date.now): MemoryTill {
           burn_rate_per_day: formatCredits(0n),
           runway_days: null,
           frozen: false,
+          allowance: null,
         }),
         async callModel(input) {
           if (input.model === 'faulty') throw new Error(`cannot reach the upstream with ${SECRET}`)

@@ -5,7 +5,7 @@
 import type { InvoiceView } from '../../src/bursar.ts'
 import { createInvoice } from '../../src/invoices/create.ts'
 import { settle } from '../../src/invoices/settle.ts'
-import { createAgent } from '../../src/ledger/accounts.ts'
+import { createAgent } from '../../src/ledger/agents.ts'
 import { expireCredits } from '../../src/ledger/expire.ts'
 import { hold } from '../../src/ledger/hold.ts'
 import { createKey } from '../../src/ledger/keys.ts'

@@ -186,7 +186,7 @@ describe('answers', () => {
     await expect(failed).rejects.not.toThrow(/detail/)
   })
 
-  test('say when spending is frozen and when credits expire', async () => {
+  test('say when spending is frozen or limited, and when credits expire', async () => {
     const ctx = context({
       getBalance: async () => ({
         account: 'acc_1',
@@ -196,11 +196,13 @@ describe('answers', () => {
         burn_rate_per_day: '0.500000',
         runway_days: '10.0',
         frozen: true,
+        allowance: { per_call: null, day_left: '2.500000', month_left: '9.000000' },
       }),
     })
     const [text] = (await getBalance.run(ctx, {})).text
     expect(text).toContain('2.000000 of them expire at 2027-01-01')
     expect(text).toContain('10.0 days')
+    expect(text).toContain('Your allowance: 2.500000 more today, 9.000000 more this month (UTC).')
     expect(text).toContain('frozen')
   })
 })

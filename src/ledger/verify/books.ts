@@ -98,6 +98,21 @@ const holds: readonly Check[] = [
         UNION ALL SELECT account, at - at % 3600000, -counter FROM posting WHERE kind = 'capture' AND counter > 0
       ) GROUP BY account, hour HAVING sum(charged) <> 0`,
   },
+  {
+    // CROSS JOIN keeps the order: the journal is read once, and agents are looked up by their key.
+    kind: 'agent_spend_mismatch',
+    table: 'agent_spend',
+    sql: `
+      SELECT agent || ' ' || day AS row, 'What agent ' || agent || ' used of its allowance on the day from ' || day || ' differs by '
+        || sum(held) || ' held and ' || sum(charged) || ' charged micro-credits from its postings.' AS message
+      FROM (
+        SELECT agent, day, held, charged FROM agent_spend
+        UNION ALL
+        SELECT o.agent, o.at - o.at % 86400000, -p.held, -p.counter
+        FROM posting o CROSS JOIN agent g ON g.id = o.agent CROSS JOIN posting p ON p.ref = o.ref
+        WHERE o.kind = 'hold' AND o.phase = 0 AND o.id > g.counted_after
+      ) GROUP BY agent, day HAVING sum(held) <> 0 OR sum(charged) <> 0`,
+  },
 ]
 
 const lots: readonly Check[] = [

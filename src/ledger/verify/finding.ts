@@ -37,6 +37,7 @@ export type FindingKind =
   | 'lot_mismatch'
   | 'lapse_mismatch'
   | 'spend_mismatch'
+  | 'agent_spend_mismatch'
   // payments and invoices
   | 'grant_without_payment'
   | 'grant_missing'

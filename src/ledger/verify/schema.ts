@@ -108,6 +108,7 @@ const references: readonly Reference[] = [
   { table: 'hold', key: 'c.ref', column: 'agent', ...to('agent') },
   { table: 'lot', key: 'c.ref', column: 'account', ...to('account') },
   { table: 'spend', key: "c.account || ' ' || c.hour", column: 'account', ...to('account') },
+  { table: 'agent_spend', key: "c.agent || ' ' || c.day", column: 'agent', ...to('agent') },
   { table: 'invoice', key: 'c.id', column: 'account', ...to('account') },
   { table: 'invoice', key: 'c.id', column: 'address', ...to('address', 'address') },
   { table: 'payment', key: 'c.key', column: 'invoice', ...to('invoice') },

@@ -1,0 +1,109 @@
+/** Accounts, agents and keys as they go over the wire: credits as decimals with six places, times as ISO 8601. */
+import { z } from 'zod'
+import type { Account } from '../ledger/accounts.ts'
+import type { Agent } from '../ledger/agents.ts'
+import { type AllowanceStanding, isLimited, leftOf } from '../ledger/allowance.ts'
+import type { KeyView } from '../ledger/keys.ts'
+import { formatCredits, type MicroCredits } from '../money.ts'
+
+const text = z.string()
+const limit = text.nullable().describe('credits; null is no limit')
+
+export const accountView = z.object({
+  id: text,
+  external_id: text.nullable().describe("the seller's own name for it"),
+  frozen: z.boolean(),
+  created_at: text,
+  available: text.describe('credits'),
+  held: text.describe('credits'),
+})
+
+export const agentView = z.object({
+  id: text,
+  account: text,
+  name: text,
+  frozen: z.boolean(),
+  created_at: text,
+  allowance: z
+    .object({
+      per_call: limit,
+      per_day: limit,
+      per_month: limit,
+      models: z.array(text).nullable().describe('null allows all'),
+      day_left: limit.describe('of per_day, until midnight UTC'),
+      month_left: limit.describe('of per_month, until the month ends in UTC'),
+    })
+    .nullable(),
+})
+
+export const keyView = z.object({
+  id: text,
+  prefix: text.describe('the beginning of the key'),
+  name: text,
+  scope: z.enum(['seller', 'account', 'agent']),
+  account: text.nullable(),
+  agent: text.nullable(),
+  created_at: text,
+  last_used_at: text.nullable().describe('to the minute or so'),
+  revoked_at: text.nullable(),
+})
+
+export function wireAccount(
+  account: Account,
+  { available, held }: { readonly available: MicroCredits; readonly held: MicroCredits },
+): z.output<typeof accountView> {
+  return {
+    id: account.id,
+    external_id: account.externalId,
+    frozen: account.frozen,
+    created_at: time(account.createdAt),
+    available: formatCredits(available),
+    held: formatCredits(held),
+  }
+}
+
+export function wireAgent(agent: Agent): z.output<typeof agentView> {
+  return {
+    id: agent.id,
+    account: agent.account,
+    name: agent.name,
+    frozen: agent.frozen,
+    created_at: time(agent.createdAt),
+    allowance: wireAllowance(agent.allowance),
+  }
+}
+
+function wireAllowance(standing: AllowanceStanding): z.output<typeof agentView>['allowance'] {
+  if (!isLimited(standing)) return null
+  const left = leftOf(standing)
+  return {
+    per_call: creditsOrNull(standing.perCall),
+    per_day: creditsOrNull(standing.perDay),
+    per_month: creditsOrNull(standing.perMonth),
+    models: standing.models === null ? null : [...standing.models],
+    day_left: creditsOrNull(left.perDay),
+    month_left: creditsOrNull(left.perMonth),
+  }
+}
+
+export function wireKey(key: KeyView): z.output<typeof keyView> {
+  return {
+    id: key.id,
+    prefix: key.prefix,
+    name: key.name,
+    scope: key.scope,
+    account: key.account,
+    agent: key.agent,
+    created_at: time(key.createdAt),
+    last_used_at: key.lastUsedAt === null ? null : time(key.lastUsedAt),
+    revoked_at: key.revokedAt === null ? null : time(key.revokedAt),
+  }
+}
+
+function creditsOrNull(credits: MicroCredits | null): string | null {
+  return credits === null ? null : formatCredits(credits)
+}
+
+function time(ms: number): string {
+  return new Date(ms).toISOString()
+}
