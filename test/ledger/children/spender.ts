@@ -9,7 +9,7 @@ import { hold } from '../../../src/ledger/hold.ts'
 import { openLedger } from '../../../src/ledger/open.ts'
 import { systemRuntime } from '../../../src/runtime.ts'
 
-const [url = '', account = '', price = '1'] = process.argv.slice(2)
+const [url = '', account = '', price = '1', agent] = process.argv.slice(2)
 const runtime = systemRuntime('silent')
 const ledger = openLedger({ db: await openDb({ url, runtime, busyTimeoutMs: 20 }), runtime })
 process.stdout.write('ready\n')
@@ -22,6 +22,7 @@ async function caller(): Promise<void> {
     try {
       const result = await hold(ledger, {
         account,
+        ...(agent === undefined ? {} : { agent }),
         amount: BigInt(price),
         lifetimeMs: 3_600_000,
         receipt: { route: 'call_model', model: 'small', upstream: 'local', price: '{}' },
@@ -33,7 +34,11 @@ async function caller(): Promise<void> {
       const { charged } = await result.hold.capture(BigInt(price), { response: '{}' })
       process.stdout.write(`captured ${result.hold.ref} ${charged}\n`)
     } catch (thrown) {
-      if (!(thrown instanceof BursarError) || thrown.code !== 'insufficient_credits') throw thrown
+      if (
+        !(thrown instanceof BursarError) ||
+        !/^(insufficient_credits|allowance_exceeded)$/.test(thrown.code)
+      )
+        throw thrown
       empty = true
     }
   }
