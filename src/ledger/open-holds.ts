@@ -19,7 +19,6 @@ export function openStatements(opening: readonly OpenHold[], at: number): Statem
     r.idempotency?.key ?? null,
     r.receipt?.model ?? null,
   ])
-  const ofAgents = opening.some(({ request }) => request.agent !== undefined)
   const claims = opening.flatMap(({ ref, request: { account, idempotency: claim } }) =>
     claim ? [[ref, account, claim.route, claim.key, claim.bodyHash]] : [],
   )
@@ -27,10 +26,15 @@ export function openStatements(opening: readonly OpenHold[], at: number): Statem
     r ? [[ref, account, agent ?? null, r.route, r.model, r.upstream, r.price, String(amount)]] : [],
   )
   return [
-    overJson(ofAgents ? INSERT_HOLDS_OF_AGENTS : INSERT_HOLDS, holds, at),
+    overJson(hasAgents(opening) ? INSERT_HOLDS_OF_AGENTS : INSERT_HOLDS, holds, at),
     ...(claims.length > 0 ? [overJson(INSERT_CLAIMS, claims, at)] : []),
     ...(receipts.length > 0 ? [overJson(INSERT_RECEIPTS, receipts, at)] : []),
   ]
+}
+
+/** Without agents no statement has to be prepared for them. */
+function hasAgents(opening: readonly OpenHold[]): boolean {
+  return opening.some(({ request }) => request.agent !== undefined)
 }
 
 function overJson(sql: string, items: readonly unknown[], at: number): Statement {
@@ -62,18 +66,22 @@ const INSERT_RECEIPTS = `
   FROM json_each(?1) WHERE EXISTS (SELECT 1 FROM hold h WHERE h.ref = value ->> 0)`
 
 // Only what was not held has a row: the rest needs no answer but silence.
-const SELECT_REFUSED = `
+const selectRefused = (more: string): string => `
   SELECT value ->> 0 AS ref, a.id IS NOT NULL AS account_exists, a.available, a.held,
     a.frozen_at IS NOT NULL AS account_frozen, g.id IS NOT NULL AS agent_exists, g.frozen_at IS NOT NULL AS agent_frozen,
     i.ref AS first_ref, i.body_hash, i.response, EXISTS (SELECT 1 FROM hold h WHERE h.ref = i.ref) AS running,
-    ${IS_RESTORED} AS restored, ${standingColumns('?2')}
+    ${IS_RESTORED} AS restored${more}
   FROM json_each(?1)
   LEFT JOIN account a ON a.id = value ->> 1
   LEFT JOIN agent g ON g.id = value ->> 2 AND g.account = a.id
   LEFT JOIN idempotency i ON i.account = value ->> 1 AND i.route = value ->> 3 AND i.key = value ->> 4
   WHERE NOT EXISTS (SELECT 1 FROM posting p WHERE p.ref = value ->> 0 AND p.phase = 0)`
 
+const SELECT_REFUSED = selectRefused('')
+const SELECT_REFUSED_OF_AGENTS = selectRefused(`, ${standingColumns('?2')}`)
+
 interface RefusedRow extends StandingRow {
+  // The standing is there for agents only.
   readonly ref: string
   readonly account_exists: bigint
   readonly available: bigint
@@ -103,7 +111,7 @@ export function readOpened(
     r.idempotency?.key ?? null,
   ])
   return {
-    select: overJson(SELECT_REFUSED, asked, at),
+    select: overJson(hasAgents(opening) ? SELECT_REFUSED_OF_AGENTS : SELECT_REFUSED, asked, at),
     results(rows) {
       const refused = new Map(rows.map((row) => [row['ref'], row as unknown as RefusedRow]))
       return new Map(
