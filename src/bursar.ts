@@ -197,6 +197,83 @@ export interface UsageEntry {
 }
 
 /**
+ * Credits set aside by a service that meters itself, and what it then charged: `/v1/holds`, or a till in the same
+ * process. Every one of these is safe to repeat.
+ */
+export interface Holds {
+  /**
+   * Durable when it resolves. A repeated `idempotency_key` returns the hold that the first request made.
+   *
+   * @throws {BursarError} insufficient_credits, allowance_exceeded, frozen, idempotency_conflict (the key belongs to
+   *   another request, or to one that has lapsed), unauthorized, forbidden, not_found (no such account)
+   */
+  create(input: CreateHold, options?: HoldOptions): Promise<HoldView>
+  /** @throws {BursarError} not_found */
+  get(id: string, options?: HoldOptions): Promise<HoldView>
+  /**
+   * Charges `amount`, gives back the rest. The same amount again changes nothing and answers the same.
+   *
+   * @throws {BursarError} hold_closed (it ended otherwise), invalid_request (more than is held), not_found, forbidden
+   */
+  capture(id: string, input: CaptureHold, options?: HoldOptions): Promise<HoldView>
+  /** Gives all of it back. @throws {BursarError} hold_closed (something was charged), not_found, forbidden */
+  release(id: string, input?: ReleaseHold, options?: HoldOptions): Promise<HoldView>
+}
+
+export interface HoldOptions {
+  /** Speaks with this API key: a buyer's, which a metered endpoint received with its request. */
+  key?: string
+  signal?: AbortSignal
+}
+
+export interface CreateHold {
+  /** Credits, the worst case, more than zero. */
+  amount: string
+  /** What is sold, as receipts name it; `hold` by default. */
+  name?: string
+  /** After this it lapses and all of it is given back; 300 by default, a day at most. */
+  lifetime_seconds?: number
+  /** With a seller's key one of these, whose credits: the account's id, or the seller's own name for it. */
+  account?: string
+  external_id?: string
+  /**
+   * SHA-256, hex, of a secret that the maker of the hold keeps. The hold is then settled by whoever has the secret,
+   * and by no key but a seller's: a buyer whose key made it cannot release it while it is being served.
+   */
+  lock?: string
+  /** SHA-256, hex, of what was asked: a repeated idempotency key must bring the same one. */
+  request_hash?: string
+  idempotency_key?: string
+}
+
+export interface CaptureHold {
+  /** Credits, zero to what is held. */
+  amount: string
+  /** The secret of the lock; no API key is needed with it. */
+  unlock?: string
+}
+
+export interface ReleaseHold {
+  unlock?: string
+}
+
+export interface HoldView {
+  /** Also the id of its receipt. */
+  id: string
+  account: string
+  name: string
+  /** `lapsed`: its lifetime ended first, and all of it was given back. */
+  state: 'held' | 'captured' | 'released' | 'lapsed'
+  amount: string
+  charged: string
+  /** What its account can spend, as of this answer. */
+  available: string
+  created_at: string
+  expires_at: string
+  lock: string | null
+}
+
+/**
  * The buyer's side, as tools see it: a purse in another process, or on another machine. It takes recipient and
  * amount from the signed invoice alone, pays within the budget that its owner set, and never raises one.
  */

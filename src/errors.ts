@@ -22,6 +22,7 @@ export const STATUS = {
   method_not_allowed: 405,
   idempotency_conflict: 409,
   invoice_not_payable: 409,
+  hold_closed: 409,
   conflict: 409,
   payload_too_large: 413,
   rate_limited: 429,
@@ -31,6 +32,7 @@ export const STATUS = {
   chain_unavailable: 503,
   purse_unavailable: 503,
   database_unavailable: 503,
+  till_unavailable: 503,
   payment_unresolved: 504,
 } as const
 

@@ -35,11 +35,11 @@ import {
   printOf,
 } from './account-inputs.ts'
 import { wireAccount, wireAgent, wireKey } from './account-views.ts'
+import { jsonOf } from './body.ts'
 import { clientAddress, networkOf } from './client-address.ts'
 import { problemResponse } from './problem.ts'
 import { type RateLimiter, rateLimited, rateLimiter } from './rate-limit.ts'
 import { type Authenticate, authenticated, challenge, type HttpEnv, onlyMethods } from './security.ts'
-import { jsonOf } from './till-routes.ts'
 
 export { accountOperations } from './account-operations.ts'
 

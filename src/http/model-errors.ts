@@ -29,7 +29,8 @@ export function refuse(
     .end(body)
 }
 
-function headersOf(error: BursarError): Record<string, string> {
+/** Whether to try again, what it cost, and which receipt has it. */
+export function headersOf(error: BursarError): Record<string, string> {
   const { receipt, charged, available, replayed, retry_after_ms: wait } = error.details
   const retry = shouldRetry(error)
   return {

@@ -12,14 +12,16 @@ export interface Operation {
   /** With parameters in braces: `/v1/invoices/{id}`. */
   readonly path: string
   readonly summary: string
-  /** Whose key it takes; `buyer`: an account's or an agent's. */
-  readonly key: 'none' | 'buyer' | 'account' | 'seller' | 'seller_or_account'
+  /** Whose key it takes; `buyer`: an account's or an agent's; `any`: the seller's too. */
+  readonly key: 'none' | 'any' | 'buyer' | 'account' | 'seller' | 'seller_or_account'
   readonly query?: z.ZodObject
   readonly body?: z.ZodObject
   /** Whether it takes an `Idempotency-Key`. */
   readonly idempotent?: boolean
   readonly status: number
   readonly output: z.ZodType
+  /** JSON by default. */
+  readonly media?: 'text/event-stream'
   /** The refusals beyond those that every route has (invalid_request, unauthorized, rate_limited, internal). */
   readonly errors: readonly ErrorCode[]
 }

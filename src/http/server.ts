@@ -9,7 +9,9 @@ import type { CallContext } from '../models/reserve.ts'
 import type { Runtime } from '../runtime.ts'
 import { type AccountService, accountRoutes } from './account-routes.ts'
 import { healthRoutes, type ReadinessCheck } from './health.ts'
+import { holdRoutes } from './holds-routes.ts'
 import { type McpRoute, mcpRoutes } from './mcp.ts'
+import { headersOf } from './model-errors.ts'
 import { modelRoutes } from './model-routes.ts'
 import { problemResponse } from './problem.ts'
 import { bodyLimit, type CheckHost, type HttpEnv, hostCheck, knownHosts } from './security.ts'
@@ -47,7 +49,8 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const { runtime, host, port } = options
   const mcp = mcpHttp({ version: options.version, log: runtime.log }, MAX_BODY_BYTES)
   const checkHost = hostCheck(options.allowedHosts)
-  const app = routes(options, checkHost, { ...options, mcp })
+  const stopping = new AbortController()
+  const app = routes(options, checkHost, { ...options, mcp }, stopping.signal)
   const models = options.calls && modelRoutes({ ...options, calls: options.calls, checkHost })
   const listener = getRequestListener(app.fetch, { errorHandler: unreadable, overrideGlobalObjects: false })
   const server = createServer((request, response) => {
@@ -60,22 +63,29 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   return {
     url: `http://${reachable(host)}:${bound.port}`,
     port: bound.port,
-    close: () =>
-      (stopped ??= stop(server, within(runtime, GRACE_MS, running.ended()), async () => {
+    close() {
+      stopping.abort(new Error('The server stops.'))
+      return (stopped ??= stop(server, within(runtime, GRACE_MS, running.ended()), async () => {
         await mcp.close()
         server.closeAllConnections()
         // Calls whose clients have gone are still read for what they used, and settled.
         if (models) await within(runtime, GRACE_MS, models.idle())
-      })),
+      }))
+    },
   }
 }
 
-function routes(options: HttpOptions, checkHost: CheckHost, mcp: McpRoute): Hono<HttpEnv> {
+function routes(
+  options: HttpOptions,
+  checkHost: CheckHost,
+  mcp: McpRoute,
+  stopping: AbortSignal,
+): Hono<HttpEnv> {
   const app = new Hono<HttpEnv>()
   app.onError((thrown) => {
     const error = toBursarError(thrown)
     if (error.code === 'internal') options.runtime.log.error({ err: thrown }, error.message)
-    return problemResponse(error)
+    return problemResponse(error, headersOf(error))
   })
   app.notFound((c) =>
     problemResponse(
@@ -90,7 +100,8 @@ function routes(options: HttpOptions, checkHost: CheckHost, mcp: McpRoute): Hono
   app.all('/readyz', (c) => health.fetch(c.req.raw))
   app.use('*', knownHosts(checkHost), bodyLimit(MAX_BODY_BYTES))
   app.route('/mcp', mcpRoutes(mcp))
-  app.route('/v1', tillRoutes(options))
+  app.route('/v1', tillRoutes({ ...options, stopping }))
+  if (options.calls) app.route('/v1', holdRoutes({ ...options, ledger: options.calls.ledger }))
   const { accounts, authenticate } = options
   if (accounts) app.route('/v1', accountRoutes({ ...accounts, authenticate }))
   return app

@@ -1,21 +1,36 @@
 /** What an agent can ask of a till, as plain JSON over HTTP: the `Bursar` interface, bound to the caller's key. */
 import { Hono } from 'hono'
 import { z } from 'zod'
+import { callModel } from '../../tools/call-model.ts'
 import { createInvoiceInput } from '../../tools/create-invoice.ts'
 import { invoiceId } from '../../tools/fields.ts'
-import { listUsageInput } from '../../tools/list-usage.ts'
+import { getBalance } from '../../tools/get-balance.ts'
+import { listOffers } from '../../tools/list-offers.ts'
+import { listUsage, listUsageInput } from '../../tools/list-usage.ts'
 import { checkInput } from '../../tools/tool.ts'
-import type { Bursar } from '../bursar.ts'
-import { BursarError, invalid } from '../errors.ts'
+import { invoice } from '../../tools/views.ts'
+import type { Bursar, CallModel } from '../bursar.ts'
+import { BursarError } from '../errors.ts'
 import type { AccountPrincipal } from '../ledger/keys.ts'
-import { type Authenticate, authenticated, buyer, type HttpEnv, onlyMethods, tooLarge } from './security.ts'
+import type { Runtime } from '../runtime.ts'
+import { keyedJsonOf } from './body.ts'
+import { eventStream } from './events.ts'
+import type { Operation } from './operation.ts'
+import { type Authenticate, authenticated, buyer, type HttpEnv, onlyMethods } from './security.ts'
 
 /** An invoice takes a few hundred. */
 const MAX_BODY_BYTES = 64 * 1024
+/** A conversation; the same as over MCP. */
+const MAX_CALL_BYTES = 4 * 1024 * 1024
+/** A waiting client is sent away after this, and comes back: an abandoned connection does not stay for ever. */
+const LONGEST_WATCH_MS = 600_000
 
 export interface TillRoutesOptions {
+  readonly runtime: Pick<Runtime, 'after'>
   readonly authenticate: Authenticate
   readonly bursarFor: (principal: AccountPrincipal) => Bursar
+  /** Aborted when the server stops: whoever waits is sent away. */
+  readonly stopping: AbortSignal
 }
 
 const time = z.string().max(40)
@@ -24,17 +39,107 @@ const usageQuery = listUsageInput.extend({
   since: time.exactOptional(),
   until: time.exactOptional(),
 })
+const text = z.string()
+const signedInvoice = invoice.extend({
+  signed: z.object({ payload: text, signature: text, payee: text }),
+})
+
+const common = { key: 'buyer', status: 200, errors: [] } as const
+
+export const tillOperations: readonly Operation[] = [
+  {
+    ...common,
+    id: 'listOffers',
+    method: 'get',
+    path: '/v1/offers',
+    summary: 'Packs, rails and models, with prices',
+    output: listOffers.output,
+  },
+  {
+    ...common,
+    id: 'createInvoice',
+    method: 'post',
+    path: '/v1/invoices',
+    summary: 'Ask for an address and an exact amount',
+    body: createInvoiceInput,
+    idempotent: true,
+    status: 201,
+    output: signedInvoice,
+    errors: ['not_found', 'idempotency_conflict', 'rate_unavailable', 'chain_unavailable', 'frozen'],
+  },
+  {
+    ...common,
+    id: 'getInvoice',
+    method: 'get',
+    path: '/v1/invoices/{id}',
+    summary: 'An invoice with its state and payments',
+    output: signedInvoice,
+    errors: ['not_found'],
+  },
+  {
+    ...common,
+    id: 'watchInvoice',
+    method: 'get',
+    path: '/v1/invoices/{id}/events',
+    summary:
+      'The invoice at once and whenever it changes (event "invoice"), until it is settled (event "end"; its timed_out says that the client should come back)',
+    output: text,
+    media: 'text/event-stream',
+    errors: ['not_found'],
+  },
+  {
+    ...common,
+    id: 'getBalance',
+    method: 'get',
+    path: '/v1/balance',
+    summary: 'Credits available and held, burn rate and runway',
+    output: getBalance.output,
+  },
+  {
+    ...common,
+    id: 'listUsage',
+    method: 'get',
+    path: '/v1/usage',
+    summary: 'Receipts, newest first',
+    query: usageQuery,
+    output: listUsage.output,
+  },
+  {
+    ...common,
+    id: 'callModel',
+    method: 'post',
+    path: '/v1/calls',
+    summary: 'Ask a model, whatever its format: the worst case is held, the true cost charged',
+    body: callModel.input,
+    idempotent: true,
+    output: callModel.output,
+    errors: [
+      'unknown_model',
+      'unpriced_model',
+      'insufficient_credits',
+      'allowance_exceeded',
+      'frozen',
+      'conflict',
+      'idempotency_conflict',
+      'payload_too_large',
+      'upstream_error',
+    ],
+  },
+]
 
 /** Mounted at `/v1`. */
-export function tillRoutes({ authenticate, bursarFor }: TillRoutesOptions): Hono<HttpEnv> {
+export function tillRoutes(options: TillRoutesOptions): Hono<HttpEnv> {
+  const { authenticate, bursarFor } = options
   const app = new Hono<HttpEnv>()
   const key = authenticated(authenticate)
   const read = onlyMethods('GET', 'HEAD')
   app.use('/offers', read, key)
   app.use('/balance', read, key)
   app.use('/usage', read, key)
+  app.use('/calls', onlyMethods('POST'), key)
   app.use('/invoices', onlyMethods('POST'), key)
   app.use('/invoices/:id', read, key)
+  app.use('/invoices/:id/events', onlyMethods('GET'), key)
 
   app.get('/offers', async (c) => c.json(await bursarFor(buyer(c.get('principal'))).listOffers()))
   app.get('/balance', async (c) => c.json(await bursarFor(buyer(c.get('principal'))).getBalance()))
@@ -45,42 +150,60 @@ export function tillRoutes({ authenticate, bursarFor }: TillRoutesOptions): Hono
     const input = checkInput({ name: '/v1/usage', input: usageQuery }, query)
     return c.json(await bursarFor(buyer(c.get('principal'))).listUsage(input))
   })
+  app.post('/calls', async (c) => {
+    const bursar = bursarFor(buyer(c.get('principal')))
+    const body = await keyedJsonOf(c.req.raw, MAX_CALL_BYTES)
+    // The tool's own schema: what it lets through has this type.
+    const input = checkInput({ name: '/v1/calls', input: callModel.input }, body) as unknown as CallModel
+    const result = await bursar.callModel(input)
+    return c.json(result, 200, {
+      'x-bursar-receipt': result.receipt,
+      'x-bursar-charged': result.charged,
+      'x-bursar-balance': result.available,
+      ...(result.replayed ? { 'x-bursar-replayed': 'true' } : {}),
+    })
+  })
   app.post('/invoices', async (c) => {
-    const key = c.req.header('idempotency-key')
-    const body: unknown = await jsonOf(c.req.raw)
-    const input = checkInput(
-      { name: '/v1/invoices', input: createInvoiceInput },
-      key === undefined ? body : { ...Object(body), idempotency_key: key },
-    )
+    const body = await keyedJsonOf(c.req.raw, MAX_BODY_BYTES)
+    const input = checkInput({ name: '/v1/invoices', input: createInvoiceInput }, body)
     return c.json(await bursarFor(buyer(c.get('principal'))).createInvoice(input), 201)
   })
   app.get('/invoices/:id', async (c) => {
-    const id = invoiceId.safeParse(c.req.param('id'))
-    if (!id.success)
-      throw new BursarError('not_found', 'There is no such invoice.', { remedy: 'Check the id.' })
-    return c.json(await bursarFor(buyer(c.get('principal'))).getInvoice(id.data))
+    const id = knownId(c.req.param('id'))
+    return c.json(await bursarFor(buyer(c.get('principal'))).getInvoice(id))
+  })
+  app.get('/invoices/:id/events', async (c) => {
+    const id = knownId(c.req.param('id'))
+    return watch(options, bursarFor(buyer(c.get('principal'))), id)
   })
   return app
 }
 
-/** @throws {BursarError} invalid_request, payload_too_large */
-export async function jsonOf(request: Request): Promise<unknown> {
-  const text = await textWithin(request, MAX_BODY_BYTES)
-  try {
-    return JSON.parse(text)
-  } catch {
-    throw invalid('The body is not valid JSON.', { remedy: 'Send a JSON object.' })
-  }
+function knownId(given: string): string {
+  const id = invoiceId.safeParse(given)
+  if (id.success) return id.data
+  throw new BursarError('not_found', 'There is no such invoice.', { remedy: 'Check the id.' })
 }
 
-/** Also bounds a body whose length was not declared. */
-async function textWithin(request: Request, maxBytes: number): Promise<string> {
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of request.body ?? []) {
-    size += chunk.length
-    if (size > maxBytes) throw tooLarge(maxBytes)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
+async function watch(
+  { runtime, stopping }: TillRoutesOptions,
+  bursar: Bursar,
+  invoice: string,
+): Promise<Response> {
+  // What is refused is refused with a status, before there is a stream.
+  await bursar.getInvoice(invoice)
+  return eventStream(runtime, async ({ send, signal }) => {
+    const end = await bursar
+      .awaitPayment({
+        invoice,
+        timeout_ms: LONGEST_WATCH_MS,
+        signal: AbortSignal.any([signal, stopping]),
+        onProgress: (seen) => send('invoice', seen),
+      })
+      .catch((error: unknown) => {
+        if (stopping.aborted) return { timed_out: true }
+        throw error
+      })
+    send('end', { timed_out: end.timed_out })
+  })
 }

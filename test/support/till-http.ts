@@ -11,6 +11,8 @@ import { UPSTREAM_KEY } from './models.ts'
 
 export interface HttpTill extends TestLedger {
   readonly url: string
+  /** URL of the database. */
+  readonly database: string
   readonly key: string
   /** The account of the key. */
   readonly buyer: string
@@ -90,6 +92,7 @@ export async function httpTill(
   return {
     ...till,
     url: server.url,
+    database: till.url,
     key,
     buyer,
     server,
