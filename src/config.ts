@@ -23,6 +23,8 @@ export interface Settings {
   readonly host: string
   readonly port: number
   readonly logLevel: string
+  /** A till somewhere else that `bursar mcp` is to use, instead of one in its own process. */
+  readonly till?: { readonly url: string; readonly key: string | null }
 }
 
 export interface ReadOptions {
@@ -45,6 +47,7 @@ export function readSettings({ path, env, cwd, folders, wallet = false }: ReadOp
   const config = wallet ? parsed : withoutWalletSecret(parsed)
   const dataDir = nonEmpty(env, 'BURSAR_DATA') ?? envPaths('bursar', { suffix: '' }).data
   const base = file === null ? cwd : dirname(file)
+  const url = nonEmpty(env, 'BURSAR_URL')
   return {
     path: file,
     config: withAbsolutePaths(config, base),
@@ -53,6 +56,7 @@ export function readSettings({ path, env, cwd, folders, wallet = false }: ReadOp
     host: nonEmpty(env, 'HOST') ?? '127.0.0.1',
     port: portOf(nonEmpty(env, 'PORT')),
     logLevel: nonEmpty(env, 'BURSAR_LOG') ?? 'warn',
+    ...(url === undefined ? {} : { till: { url, key: nonEmpty(env, 'BURSAR_KEY') ?? null } }),
   }
 }
 

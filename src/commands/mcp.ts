@@ -1,6 +1,12 @@
-import { openTill } from '../app.ts'
+import { fetch as fetchThrough } from 'undici'
+import type { Bursar } from '../bursar.ts'
+import type { Settings } from '../config.ts'
+import { BursarError, invalid, toBursarError } from '../errors.ts'
 import { type Caller, serveMcpStdio } from '../mcp/server.ts'
 import { connectPurse } from '../purse/client.ts'
+import type { Runtime } from '../runtime.ts'
+import { type Client, createClient } from '../sdk/client.ts'
+import { remoteBursar } from '../sdk/remote.ts'
 import { readVersion } from '../version.ts'
 import { action, type Context, type Registers, stopped } from './command.ts'
 
@@ -8,16 +14,18 @@ export const mcp: Registers = (program, shell) => {
   program
     .command('mcp')
     .description('serve an MCP client over stdio: what Claude Code, Cursor and others start')
-    .option('--account <external-id>', 'whose credits to use', 'local')
+    .option('--account <external-id>', 'whose credits to use (default: local)')
     .action(
-      action(shell, async (context, options: { account: string }) => {
+      action(shell, async (context, options: { account?: string }) => {
         const { settings, runtime, signal } = context
-        const till = await openTill({ settings, runtime })
+        const till = settings.till
+          ? remoteTill(settings.till, options, runtime)
+          : await ownTill(context, options.account ?? 'local')
         const purse = settings.config.purse
           ? connectPurse({ settings, runtime, spawn: purseCommand(context) })
           : null
         try {
-          const bursar = await till.bursarOf(options.account)
+          const { bursar } = till
           const caller: Caller = purse ? { bursar, purse } : { bursar }
           const server = serveMcpStdio(caller, { version: readVersion(), log: runtime.log })
           await Promise.race([server.closed, stopped(signal)])
@@ -28,6 +36,74 @@ export const mcp: Registers = (program, shell) => {
         }
       }),
     )
+}
+
+interface OpenedTill {
+  readonly bursar: Bursar
+  close(): Promise<void>
+}
+
+/** A till in this process. Loaded only here: a client of another one neither reads chains nor opens a database. */
+async function ownTill({ settings, runtime }: Context, account: string): Promise<OpenedTill> {
+  const { openTill } = await import('../app.ts')
+  const till = await openTill({ settings, runtime })
+  try {
+    return { bursar: await till.bursarOf(account), close: () => till.close() }
+  } catch (error) {
+    await till.close()
+    throw error
+  }
+}
+
+/** @throws {BursarError} invalid_config, invalid_request: what cannot be a till's URL, or its key. */
+function remoteTill(
+  { url, key }: NonNullable<Settings['till']>,
+  { account }: { readonly account?: string },
+  runtime: Runtime,
+): OpenedTill {
+  if (key === null) {
+    throw new BursarError(
+      'invalid_config',
+      `BURSAR_URL names the till at ${url}, but there is no key for it.`,
+      {
+        remedy: 'Set BURSAR_KEY to an API key of that till, or unset BURSAR_URL.',
+      },
+    )
+  }
+  if (account !== undefined) {
+    throw invalid('With BURSAR_URL the key decides whose credits are used.', {
+      remedy: 'Leave out --account, or unset BURSAR_URL.',
+    })
+  }
+  const client = createClient({
+    url,
+    key,
+    fetch: ((input: string, init: object) =>
+      fetchThrough(input, { ...init, dispatcher: runtime.network })) as unknown as typeof fetch,
+    sleep: runtime.sleep,
+    after: runtime.after,
+    now: runtime.now,
+  })
+  const stop = new AbortController()
+  const looked = look(client, runtime, stop.signal)
+  return {
+    bursar: remoteBursar(client),
+    async close() {
+      stop.abort()
+      await looked
+    },
+  }
+}
+
+/** Says at once in the log what every tool will answer: a wrong URL or key. */
+async function look(client: Client, runtime: Runtime, signal: AbortSignal): Promise<void> {
+  try {
+    await client.balance({ signal })
+  } catch (thrown) {
+    if (signal.aborted) return
+    const { code, message, remedy } = toBursarError(thrown)
+    runtime.log.error({ code, url: client.url }, `${message} ${remedy ?? ''}`.trim())
+  }
 }
 
 /** The same program, with the same configuration, as a child. */

@@ -13,8 +13,9 @@ import { holdRoutes } from './holds-routes.ts'
 import { type McpRoute, mcpRoutes } from './mcp.ts'
 import { headersOf } from './model-errors.ts'
 import { modelRoutes } from './model-routes.ts'
+import { openapi } from './openapi.ts'
 import { problemResponse } from './problem.ts'
-import { bodyLimit, type CheckHost, type HttpEnv, hostCheck, knownHosts } from './security.ts'
+import { bodyLimit, type CheckHost, type HttpEnv, hostCheck, knownHosts, onlyMethods } from './security.ts'
 import { tillRoutes } from './till-routes.ts'
 
 export interface HttpOptions extends Omit<McpRoute, 'mcp'> {
@@ -100,6 +101,8 @@ function routes(
   app.all('/readyz', (c) => health.fetch(c.req.raw))
   app.use('*', knownHosts(checkHost), bodyLimit(MAX_BODY_BYTES))
   app.route('/mcp', mcpRoutes(mcp))
+  app.use('/openapi.json', onlyMethods('GET', 'HEAD'))
+  app.get('/openapi.json', (c) => c.json(openapi(options.version, new URL(c.req.url).origin)))
   app.route('/v1', tillRoutes({ ...options, stopping }))
   if (options.calls) app.route('/v1', holdRoutes({ ...options, ledger: options.calls.ledger }))
   const { accounts, authenticate } = options

@@ -3,7 +3,7 @@
  * closure remembers for a model call is here kept in the hold's receipt.
  */
 import { createHash } from 'node:crypto'
-import type { CaptureHold, CreateHold, HoldView, ReleaseHold } from '../bursar.ts'
+import type { CaptureHold, CreateHold, HoldOptions, Holds, HoldView, ReleaseHold } from '../bursar.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { formatCredits, type MicroCredits, parseCredits } from '../money.ts'
 import { checkName } from './accounts.ts'
@@ -39,6 +39,20 @@ interface HoldRow {
   readonly finished_at: bigint | null
   readonly price: string
   readonly available: MicroCredits
+}
+
+/** The same for a service in the till's own process: it speaks as the seller, or as the buyer whose key it names. */
+export function holdsOf(ledger: Ledger, authenticate: (key: string) => Promise<Principal>): Holds {
+  const asker = async ({ key }: HoldOptions = {}): Promise<Principal> =>
+    key === undefined ? { scope: 'seller', key: 'local' } : authenticate(key)
+  return {
+    create: async (input, options) => createServiceHold(ledger, await asker(options), input),
+    get: async (id, options) => getServiceHold(ledger, await asker(options), id),
+    capture: async (id, input, options) =>
+      captureServiceHold(ledger, input.unlock === undefined ? await asker(options) : null, id, input),
+    release: async (id, input = {}, options) =>
+      releaseServiceHold(ledger, input.unlock === undefined ? await asker(options) : null, id, input),
+  }
 }
 
 /**

@@ -114,21 +114,16 @@ function watchdog(
   transport: Transport,
   connection: AbortController,
 ): { allow(ms: number): void; firstIsMissing(): boolean; stop(): void } {
-  let timer = new AbortController()
+  let cancel = (): void => {}
   let heard = -1
   return {
     allow(ms) {
       heard++
-      timer.abort()
-      const current = new AbortController()
-      timer = current
-      transport.sleep(ms, current.signal).then(
-        () => connection.abort(new Error(`silent for ${ms} ms`)),
-        () => undefined,
-      )
+      cancel()
+      cancel = transport.after(ms, () => connection.abort(new Error(`silent for ${ms} ms`)))
     },
     firstIsMissing: () => heard < 1 && connection.signal.aborted,
-    stop: () => timer.abort(),
+    stop: () => cancel(),
   }
 }
 

@@ -21,4 +21,6 @@ export type {
 } from '../bursar.ts'
 export { BursarError, type ErrorCode, type Problem } from '../errors.ts'
 export { type Client, createClient, type Usage } from './client.ts'
+export { meter } from './meter.ts'
 export type { ClientOptions, RequestOptions } from './request.ts'
+export type { Metered, MeterOptions, Payer } from './tab.ts'

@@ -17,6 +17,8 @@ export interface ClientOptions {
   readonly retries?: number
   /** Waits between attempts; rejects when the signal is aborted. */
   readonly sleep?: (ms: number, signal?: AbortSignal) => Promise<void>
+  /** Runs a task later; the returned function cancels it. */
+  readonly after?: (ms: number, task: () => void) => () => void
   /** From 0 to 1: spreads repeated attempts. */
   readonly random?: () => number
   /** Makes idempotency keys. */
@@ -48,6 +50,7 @@ export interface Transport {
   /** A success whose body is not read yet, asked for once; the timeout covers its headers. */
   open(ask: Ask & { readonly signal: AbortSignal }): Promise<Response>
   sleep(ms: number, signal?: AbortSignal): Promise<void>
+  after(ms: number, task: () => void): () => void
   /** How long to wait before a repetition. */
   backoff(attempt: number): number
   readonly id: () => string
@@ -98,6 +101,7 @@ export function createTransport(options: ClientOptions): Transport {
   return {
     url,
     sleep,
+    after: options.after ?? later,
     backoff,
     id: options.id ?? (() => crypto.randomUUID()),
     now: options.now ?? (() => Date.now()),
@@ -245,6 +249,11 @@ function reasonOf(thrown: unknown): string {
   if (typeof code === 'string') return code
   if (cause instanceof Error) return reasonOf(cause)
   return typeof message === 'string' && message !== '' ? message : 'the connection failed'
+}
+
+function later(ms: number, task: () => void): () => void {
+  const timer = setTimeout(task, ms)
+  return () => clearTimeout(timer)
 }
 
 /** Rejects with the signal's reason. */

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll } from 'vitest'
 import { inspectorSuite } from '../support/mcp-inspector.ts'
 import { mcpSuite } from '../support/mcp-suite.ts'
-import type { Server } from '../support/program.ts'
+import { BIN, type Server } from '../support/program.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { startEmulator } from '../support/upstream.ts'
 
@@ -40,6 +40,32 @@ mcpSuite('bursar mcp', { purse: true }, async () => ({
   model: stage.model,
   tooDear: '5000',
 }))
+
+mcpSuite(
+  'bursar mcp with a remote till',
+  { purse: true, generations: ['2026-07-28', 'first-generation SDK'] },
+  async () => {
+    const { kind, command, env } = stage.stdio()
+    return {
+      endpoint: {
+        kind,
+        command,
+        args: [BIN, 'mcp'],
+        env: {
+          ...env,
+          BURSAR_URL: server.url,
+          BURSAR_KEY: await stage.key(fresh()),
+          // It needs none: to open this would fail.
+          BURSAR_DB: stage.folder,
+        },
+      },
+      rail: RAIL,
+      pack: 'starter',
+      model: stage.model,
+      tooDear: '5000',
+    }
+  },
+)
 
 mcpSuite('bursar serve', { purse: false }, async () => ({
   endpoint: await http(fresh()),

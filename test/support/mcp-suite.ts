@@ -8,7 +8,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseCredits } from '../../src/money.ts'
 import { tools } from '../../tools/index.ts'
 import { answered, refused } from './mcp-answers.ts'
-import { type CalledTool, connect, type Endpoint, GENERATIONS, type McpSession } from './mcp-clients.ts'
+import {
+  type CalledTool,
+  connect,
+  type Endpoint,
+  GENERATIONS,
+  type Generation,
+  type McpSession,
+} from './mcp-clients.ts'
 
 /** A server whose account has no credits and no invoices yet. */
 export interface McpTarget {
@@ -25,14 +32,18 @@ export interface McpTarget {
 
 /**
  * @param purse Whether the tools include pay_invoice.
+ * @param generations Of clients; all by default.
  * @param setup Called once per client generation.
  */
 export function mcpSuite(
   title: string,
-  { purse }: { readonly purse: boolean },
+  {
+    purse,
+    generations = GENERATIONS,
+  }: { readonly purse: boolean; readonly generations?: readonly Generation[] },
   setup: () => Promise<McpTarget>,
 ): void {
-  describe.each(GENERATIONS)(`${title}, client: %s`, (generation) => {
+  describe.each(generations)(`${title}, client: %s`, (generation) => {
     let target: McpTarget
     let session: McpSession
 

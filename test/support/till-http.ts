@@ -6,7 +6,7 @@ import { getBalance } from '../../src/ledger/balance.ts'
 import { createKey, keyring } from '../../src/ledger/keys.ts'
 import { readModels } from '../../src/models/catalogue.ts'
 import { type TestLedger, testLedger } from './database.ts'
-import { memoryTill } from './memory-bursar.ts'
+import { type MemoryTill, memoryTill } from './memory-bursar.ts'
 import { UPSTREAM_KEY } from './models.ts'
 
 export interface HttpTill extends TestLedger {
@@ -17,6 +17,8 @@ export interface HttpTill extends TestLedger {
   /** The account of the key. */
   readonly buyer: string
   readonly server: HttpServer
+  /** What answers for offers, invoices and call_model. */
+  readonly memory: MemoryTill
   keyFor(account: string): Promise<string>
   /** A request with the key, JSON. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>
@@ -96,6 +98,7 @@ export async function httpTill(
     key,
     buyer,
     server,
+    memory,
     keyFor,
     post: (path, body, headers = {}) =>
       fetch(`${server.url}${path}`, {

@@ -1,0 +1,109 @@
+/** The meter for Express, and whatever else passes Node's own requests and responses with a `next`. */
+import { BursarError } from '../errors.ts'
+import {
+  checkPrice,
+  type Metered,
+  type MeterOptions,
+  openTab,
+  refusalHeaders,
+  sha256,
+  type Tab,
+} from './tab.ts'
+
+/** Of a request, what the meter reads. */
+export interface NodeRequest {
+  readonly method?: string | undefined
+  readonly url?: string | undefined
+  readonly originalUrl?: string
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  /** As a body parser left it. */
+  readonly body?: unknown
+}
+
+/** Of a response, what the meter watches. */
+export interface NodeResponse {
+  statusCode: number
+  readonly headersSent: boolean
+  readonly writableEnded: boolean
+  setHeader(name: string, value: string): unknown
+  end: (...args: never[]) => unknown
+  once(event: 'close', listener: () => void): unknown
+}
+
+/**
+ * A handler that is paid in credits, as `meter` makes one: `app.post('/x', meter.express(options, (req, res) => ...))`.
+ * The end of the answer waits until it is charged.
+ */
+export function meterExpress<Req extends NodeRequest, Res extends NodeResponse>(
+  options: MeterOptions<Req>,
+  handler: (request: Req, response: Res, metered: Metered) => unknown,
+): (request: Req, response: Res, next: (error?: unknown) => void) => void {
+  checkPrice(options.price)
+  return (request, response, next) => {
+    run(options, handler, request, response).catch(next)
+  }
+}
+
+async function run<Req extends NodeRequest, Res extends NodeResponse>(
+  options: MeterOptions<Req>,
+  handler: (request: Req, response: Res, metered: Metered) => unknown,
+  request: Req,
+  response: Res,
+): Promise<void> {
+  let tab: Tab
+  try {
+    tab = await openTab(options, request, factsOf(request))
+  } catch (thrown) {
+    if (!(thrown instanceof BursarError)) throw thrown
+    refuse(response, thrown)
+    return
+  }
+  settleWith(response, tab, options.charges ?? ((status) => status < 400))
+  try {
+    await handler(request, response, tab.metered)
+  } catch (thrown) {
+    await (response.headersSent ? tab.broke() : tab.failed())
+    throw thrown
+  }
+}
+
+function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) => boolean): void {
+  const end = response.end as (...args: unknown[]) => unknown
+  setHeaders(response, tab.headers)
+  response.once('close', () => void tab.left())
+  response.end = (...args: unknown[]) => {
+    response.end = end as NodeResponse['end']
+    const settled = charges(response.statusCode) ? tab.served() : tab.failed()
+    void settled.then((headers) => {
+      // An error handler may have ended it meanwhile.
+      if (response.writableEnded) return
+      setHeaders(response, headers ?? {})
+      end.apply(response, args)
+    })
+    return response
+  }
+}
+
+function setHeaders(response: NodeResponse, headers: Record<string, string>): void {
+  if (response.headersSent) return
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+}
+
+function refuse(response: NodeResponse, error: BursarError): void {
+  response.statusCode = error.status
+  setHeaders(response, refusalHeaders(error))
+  const end = response.end as (body: string) => unknown
+  end.call(response, JSON.stringify(error.toProblem()))
+}
+
+function factsOf(request: NodeRequest) {
+  const url = request.originalUrl ?? request.url ?? '/'
+  return {
+    path: url.split('?')[0] ?? url,
+    header(name: string): string | null {
+      const value = request.headers[name]
+      return (Array.isArray(value) ? value[0] : value) ?? null
+    },
+    fingerprint: () => sha256(`${request.method ?? ''} ${url}\n${JSON.stringify(request.body ?? null)}`),
+  }
+}

@@ -1,0 +1,122 @@
+/** The meter for handlers of the fetch kind: Hono, Next.js, Workers, Deno. */
+import { BursarError } from '../errors.ts'
+import {
+  checkPrice,
+  type Metered,
+  type MeterOptions,
+  openTab,
+  refusalHeaders,
+  sha256,
+  type Tab,
+} from './tab.ts'
+
+/**
+ * A handler that is paid in credits: held before it runs, charged when its answer is there (a stream's at its end),
+ * given back when it throws or answers 400 or above.
+ *
+ * The handler gets what the meter gives it after the request, then whatever else its framework passes.
+ */
+export function meterFetch<Rest extends unknown[]>(
+  options: MeterOptions<Request>,
+  handler: (request: Request, metered: Metered, ...rest: Rest) => Response | Promise<Response>,
+): (request: Request, ...rest: Rest) => Promise<Response> {
+  const { charges = (status) => status < 400, price } = options
+  checkPrice(price)
+  return async (request, ...rest) => {
+    let tab: Tab
+    try {
+      // A price that reads the body reads a copy of it.
+      const asked = typeof price === 'function' && request.body !== null ? request.clone() : request
+      tab = await openTab(options, asked, factsOf(request))
+    } catch (thrown) {
+      if (!(thrown instanceof BursarError)) throw thrown
+      const { status } = thrown
+      return new Response(JSON.stringify(thrown.toProblem()), { status, headers: refusalHeaders(thrown) })
+    }
+    let response: Response
+    try {
+      response = await handler(request, tab.metered, ...rest)
+    } catch (thrown) {
+      await tab.failed()
+      throw thrown
+    }
+    if (!charges(response.status)) {
+      await tab.failed()
+      return withHeaders(response, tab.headers)
+    }
+    if (isWhole(response)) return withHeaders(response, { ...tab.headers, ...(await tab.served()) })
+    return withHeaders(metredStream(response, tab, request.signal), tab.headers)
+  }
+}
+
+function factsOf(request: Request) {
+  const { pathname, search } = new URL(request.url)
+  return {
+    path: pathname,
+    header: (name: string) => request.headers.get(name),
+    async fingerprint(): Promise<string> {
+      const body = request.body === null ? new ArrayBuffer(0) : await request.clone().arrayBuffer()
+      const head = new TextEncoder().encode(`${request.method} ${pathname}${search}\n`)
+      const all = new Uint8Array(head.length + body.byteLength)
+      all.set(head)
+      all.set(new Uint8Array(body), head.length)
+      return sha256(all)
+    },
+  }
+}
+
+/** Every answer has a body that is a stream; these are known to be complete. */
+function isWhole({ body, headers }: Response): boolean {
+  if (body === null || headers.has('content-length')) return true
+  return /^application\/(?:[\w.-]+\+)?json\b/i.test(headers.get('content-type') ?? '')
+}
+
+/** Charged before its end is passed on: whoever has read the whole answer finds it charged. */
+function metredStream(response: Response, tab: Tab, signal: AbortSignal): Response {
+  if (response.body === null) return response
+  const reader = response.body.getReader()
+  const leave = (): void => {
+    void tab.left()
+    void reader.cancel(signal.reason).catch(() => undefined)
+  }
+  // Nobody may ever read an answer whose client has gone already.
+  if (signal.aborted) leave()
+  else signal.addEventListener('abort', leave, { once: true })
+  const body = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read()
+          if (!done) {
+            controller.enqueue(value)
+            return
+          }
+          await tab.served()
+          signal.removeEventListener('abort', leave)
+          controller.close()
+        } catch (thrown) {
+          await tab.broke()
+          controller.error(thrown)
+        }
+      },
+      async cancel(reason) {
+        const charged = tab.left()
+        await reader.cancel(reason).catch(() => undefined)
+        await charged
+      },
+    },
+    { highWaterMark: 0 },
+  )
+  return new Response(body, response)
+}
+
+function withHeaders(response: Response, headers: Record<string, string>): Response {
+  if (Object.keys(headers).length === 0) return response
+  try {
+    for (const [name, value] of Object.entries(headers)) response.headers.set(name, value)
+    return response
+  } catch {
+    // What came from fetch cannot be changed.
+    return withHeaders(new Response(response.body, response), headers)
+  }
+}

@@ -1,0 +1,153 @@
+/** `/openapi.json` against the server that it describes, and the SDK against both. */
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import type { Holds } from '../../src/bursar.ts'
+import { STATUS } from '../../src/errors.ts'
+import { operations } from '../../src/http/openapi.ts'
+import { type Client, createClient } from '../../src/sdk/client.ts'
+import { callSuite } from '../support/calls.ts'
+
+const calls = callSuite()
+
+interface Described {
+  readonly operationId: string
+  readonly security?: unknown[]
+  readonly parameters?: { name: string; in: string; required?: boolean }[]
+  readonly responses: Record<string, { content: Record<string, { schema: object }> }>
+}
+
+let document: {
+  readonly openapi: string
+  readonly servers: { url: string }[]
+  readonly paths: Record<string, Record<string, Described>>
+  readonly components: { schemas: { Problem: { properties: { code: { enum: string[] } } } } }
+}
+
+beforeEach(async () => {
+  // Without a key.
+  const response = await fetch(`${calls.till.url}/openapi.json`)
+  expect(response.status).toBe(200)
+  document = (await response.json()) as typeof document
+})
+
+describe('the description', () => {
+  test('is valid OpenAPI 3.1', async () => {
+    expect(document.openapi).toBe('3.1.0')
+    const validator = new Validator()
+    const { valid, errors } = await validator.validate(structuredClone(document))
+    expect(errors).toBeUndefined()
+    expect(valid).toBe(true)
+    expect(document.servers).toEqual([{ url: calls.till.url }])
+  })
+
+  test('has every operation once, with its path parameters and every code of a refusal', () => {
+    const described = Object.values(document.paths).flatMap((path) => Object.values(path))
+    expect(described.map(({ operationId }) => operationId).toSorted()).toEqual(
+      operations.map(({ id }) => id).toSorted(),
+    )
+    expect(new Set(described.map(({ operationId }) => operationId)).size).toBe(described.length)
+    for (const [path, methods] of Object.entries(document.paths)) {
+      const named = path.match(/(?<=\{)\w+(?=\})/g) ?? []
+      for (const { parameters = [] } of Object.values(methods)) {
+        const required = parameters.filter(({ in: where }) => where === 'path')
+        expect(required.map(({ name }) => name)).toEqual(named)
+      }
+    }
+    expect(document.components.schemas.Problem.properties.code.enum).toEqual(Object.keys(STATUS))
+  })
+
+  test.each(operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const))(
+    '%s is there, asks for a key, and refuses as described',
+    async (_, { method, path, key, body }) => {
+      const url = `${calls.till.url}${path.replaceAll(/\{\w+\}/g, 'x_1')}`
+      const init = { method: method.toUpperCase(), ...(body ? { body: '{}' } : {}) }
+      const headers = { 'content-type': 'application/json' }
+      const described = document.paths[path]?.[method]
+      const without = await fetch(url, { ...init, headers })
+      if (key !== 'none') expect(without.status).toBe(401)
+      const answer = await fetch(url, { ...init, headers: { ...headers, 'x-api-key': calls.till.key } })
+      expect(answer.status).not.toBe(405)
+      expect(described?.responses).toHaveProperty(String(answer.status))
+      if (answer.ok) return
+      const problem = (await answer.json()) as { code: string; detail: string }
+      expect(document.components.schemas.Problem.properties.code.enum).toContain(problem.code)
+      // A route that is not there answers so too, and says it otherwise.
+      expect(problem.detail).not.toMatch(/There is nothing at/)
+    },
+  )
+})
+
+/** What each method of the SDK asks, and how to make it. */
+const methods: Record<
+  Exclude<keyof Client, 'url' | 'holds'> | `holds.${keyof Holds}`,
+  readonly [operation: string, call: (client: Client) => Promise<unknown>]
+> = {
+  offers: ['listOffers', (client) => client.offers()],
+  createInvoice: ['createInvoice', (client) => client.createInvoice({ rail: 'ethereum:ETH', pack: 'small' })],
+  getInvoice: ['getInvoice', async (client) => client.getInvoice((await invoice(client)).id)],
+  awaitPayment: [
+    'watchInvoice',
+    async (client) => {
+      const { id } = await invoice(client)
+      calls.till.memory.pay(id)
+      return (await Array.fromAsync(client.awaitPayment(id))).map((view) => JSON.stringify(view)).join()
+    },
+  ],
+  balance: ['getBalance', (client) => client.balance()],
+  usage: [
+    'listUsage',
+    async (client) => {
+      await funded(client)
+      return client.usage({ limit: 5 }).page()
+    },
+  ],
+  callModel: ['callModel', (client) => funded(client)],
+  'holds.create': ['createHold', (client) => client.holds.create({ amount: '0.1' })],
+  'holds.get': [
+    'getHold',
+    async (client) => client.holds.get((await client.holds.create({ amount: '0.1' })).id),
+  ],
+  'holds.capture': [
+    'captureHold',
+    async (client) =>
+      client.holds.capture((await client.holds.create({ amount: '0.1' })).id, { amount: '0.1' }),
+  ],
+  'holds.release': [
+    'releaseHold',
+    async (client) => client.holds.release((await client.holds.create({ amount: '0.1' })).id),
+  ],
+}
+
+const invoice = (client: Client) => client.createInvoice({ rail: 'ethereum:ETH', pack: 'small' })
+
+async function funded(client: Client): Promise<unknown> {
+  const { id } = await invoice(client)
+  calls.till.memory.pay(id)
+  for await (const _ of client.awaitPayment(id));
+  return client.callModel({ model: 'echo', messages: [{ role: 'user', content: 'Good day?' }] })
+}
+
+describe('the SDK', () => {
+  test.each(Object.entries(methods))('%s is an operation, whose answer its schema takes', async (_, each) => {
+    const [id, call] = each
+    const operation = operations.find((one) => one.id === id)
+    const asked: { method: string; path: string }[] = []
+    const client = createClient({
+      url: calls.till.url,
+      key: calls.till.key,
+      fetch: (input, init) => {
+        asked.push({ method: init?.method ?? 'GET', path: new URL(String(input)).pathname })
+        return fetch(input, init)
+      },
+    })
+    const answer = await call(client)
+    const pattern = new RegExp(`^${operation?.path.replaceAll(/\{\w+\}/g, '[^/]+')}$`)
+    const last = asked.at(-1)
+    expect(last?.method.toLowerCase()).toBe(operation?.method)
+    expect(last?.path).toMatch(pattern)
+    // Exactly: an answer has no member that is not described.
+    const schema = operation?.output instanceof z.ZodObject ? operation.output.strict() : operation?.output
+    expect(schema?.parse(answer)).toEqual(answer)
+  })
+})
