@@ -40,7 +40,14 @@ export function meterExpress<Req extends NodeRequest, Res extends NodeResponse>(
 ): (request: Req, response: Res, next: (error?: unknown) => void) => void {
   checkPrice(options.price)
   return (request, response, next) => {
-    run(options, handler, request, response).catch(next)
+    const serve = async (): Promise<void> => {
+      try {
+        await run(options, handler, request, response)
+      } catch (error) {
+        next(error)
+      }
+    }
+    void serve()
   }
 }
 
@@ -69,17 +76,17 @@ async function run<Req extends NodeRequest, Res extends NodeResponse>(
 
 function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) => boolean): void {
   const end = response.end as (...args: unknown[]) => unknown
+  const settleThen = async (finish: () => unknown): Promise<void> => {
+    if (charges(response.statusCode)) setHeaders(response, await tab.served())
+    else await tab.failed()
+    // An error handler may have ended it meanwhile.
+    if (!response.writableEnded) finish()
+  }
   setHeaders(response, tab.headers)
   response.once('close', () => void tab.left())
   response.end = (...args: unknown[]) => {
-    response.end = end as NodeResponse['end']
-    const settled = charges(response.statusCode) ? tab.served() : tab.failed()
-    void settled.then((headers) => {
-      // An error handler may have ended it meanwhile.
-      if (response.writableEnded) return
-      setHeaders(response, headers ?? {})
-      end.apply(response, args)
-    })
+    response.end = end
+    void settleThen(() => end.apply(response, args))
     return response
   }
 }

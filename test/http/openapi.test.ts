@@ -137,8 +137,9 @@ describe('the SDK', () => {
       url: calls.till.url,
       key: calls.till.key,
       fetch: (input, init) => {
-        asked.push({ method: init?.method ?? 'GET', path: new URL(String(input)).pathname })
-        return fetch(input, init)
+        const request = new Request(input, init)
+        asked.push({ method: request.method, path: new URL(request.url).pathname })
+        return fetch(request)
       },
     })
     const answer = await call(client)
