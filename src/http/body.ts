@@ -2,8 +2,11 @@
 import { invalid } from '../errors.ts'
 import { tooLarge } from './security.ts'
 
+/** What most routes take is a few hundred. */
+const MAX_BYTES = 64 * 1024
+
 /** @throws {BursarError} invalid_request, payload_too_large */
-export async function jsonOf(request: Request, maxBytes = 64 * 1024): Promise<unknown> {
+export async function jsonOf(request: Request, maxBytes = MAX_BYTES): Promise<unknown> {
   const text = await textWithin(request, maxBytes)
   try {
     return JSON.parse(text)
@@ -13,7 +16,7 @@ export async function jsonOf(request: Request, maxBytes = 64 * 1024): Promise<un
 }
 
 /** The body with the request's `Idempotency-Key` as its `idempotency_key`. */
-export async function keyedJsonOf(request: Request, maxBytes = 64 * 1024): Promise<unknown> {
+export async function keyedJsonOf(request: Request, maxBytes = MAX_BYTES): Promise<unknown> {
   const key = request.headers.get('idempotency-key')
   const body = await jsonOf(request, maxBytes)
   return key === null ? body : { ...Object(body), idempotency_key: key }

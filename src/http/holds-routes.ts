@@ -25,8 +25,6 @@ import {
   principalOf,
 } from './security.ts'
 
-const MAX_BODY_BYTES = 16 * 1024
-
 export interface HoldRoutesOptions {
   readonly ledger: Ledger
   readonly authenticate: Authenticate
@@ -138,24 +136,21 @@ export function holdRoutes({ ledger, authenticate }: HoldRoutesOptions): Hono<Ht
   app.use('/holds/:id/release', write)
 
   app.post('/holds', async (c) => {
-    const input = checkInput(
-      { name: '/v1/holds', input: createBody },
-      await keyedJsonOf(c.req.raw, MAX_BODY_BYTES),
-    )
+    const input = checkInput({ name: '/v1/holds', input: createBody }, await keyedJsonOf(c.req.raw))
     return answer(c, await createServiceHold(ledger, c.get('principal'), input), 201)
   })
   app.get('/holds/:id', async (c) =>
     answer(c, await getServiceHold(ledger, c.get('principal'), c.req.param('id'))),
   )
   app.post('/holds/:id/capture', async (c) => {
-    const body = await jsonOf(c.req.raw, MAX_BODY_BYTES)
+    const body = await jsonOf(c.req.raw)
     const asker = await askerOf(authenticate, c, body)
     const input = checkInput({ name: '/v1/holds/{id}/capture', input: captureBody }, body)
     return answer(c, await captureServiceHold(ledger, asker, c.req.param('id'), input))
   })
   app.post('/holds/:id/release', async (c) => {
     const empty = c.req.header('content-length') === '0' || c.req.raw.body === null
-    const body = empty ? {} : await jsonOf(c.req.raw, MAX_BODY_BYTES)
+    const body = empty ? {} : await jsonOf(c.req.raw)
     const asker = await askerOf(authenticate, c, body)
     const input = checkInput({ name: '/v1/holds/{id}/release', input: releaseBody }, body)
     return answer(c, await releaseServiceHold(ledger, asker, c.req.param('id'), input))

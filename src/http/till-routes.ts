@@ -18,8 +18,6 @@ import { eventStream } from './events.ts'
 import type { Operation } from './operation.ts'
 import { type Authenticate, authenticated, buyer, type HttpEnv, onlyMethods } from './security.ts'
 
-/** An invoice takes a few hundred. */
-const MAX_BODY_BYTES = 64 * 1024
 /** A conversation; the same as over MCP. */
 const MAX_CALL_BYTES = 4 * 1024 * 1024
 /** A waiting client is sent away after this, and comes back: an abandoned connection does not stay for ever. */
@@ -164,7 +162,7 @@ export function tillRoutes(options: TillRoutesOptions): Hono<HttpEnv> {
     })
   })
   app.post('/invoices', async (c) => {
-    const body = await keyedJsonOf(c.req.raw, MAX_BODY_BYTES)
+    const body = await keyedJsonOf(c.req.raw)
     const input = checkInput({ name: '/v1/invoices', input: createInvoiceInput }, body)
     return c.json(await bursarFor(buyer(c.get('principal'))).createInvoice(input), 201)
   })

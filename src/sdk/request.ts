@@ -9,7 +9,7 @@ export interface ClientOptions {
   /** Where the till is: `https://till.example`. */
   readonly url: string
   /** An account's, agent's or seller's API key; a metered endpoint that forwards its buyers' keys needs none. */
-  readonly key?: string
+  readonly key?: string | undefined
   readonly fetch?: typeof fetch
   /** The longest that one attempt may take; 30 s by default, for model calls 15 minutes. */
   readonly timeoutMs?: number
