@@ -65,16 +65,20 @@ async function run<Req extends NodeRequest, Res extends NodeResponse>(
     refuse(response, thrown)
     return
   }
-  settleWith(response, tab, options.charges ?? ((status) => status < 400))
+  const isGone = settleWith(response, tab, options.charges ?? ((status) => status < 400))
   try {
     await handler(request, response, tab.metered)
+    // Nobody is there to be answered, so it may have left it at that.
+    if (isGone()) await tab.left()
   } catch (thrown) {
     await (response.headersSent ? tab.broke() : tab.failed())
     throw thrown
   }
 }
 
-function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) => boolean): void {
+/** @returns whether the client has gone. */
+function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) => boolean): () => boolean {
+  let gone = false
   const end = response.end as (...args: unknown[]) => unknown
   const settleThen = async (finish: () => unknown): Promise<void> => {
     if (charges(response.statusCode)) setHeaders(response, await tab.served())
@@ -83,12 +87,17 @@ function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) 
     if (!response.writableEnded) finish()
   }
   setHeaders(response, tab.headers)
-  response.once('close', () => void tab.left())
+  response.once('close', () => {
+    gone = true
+    // Before there is an answer, what the handler makes of it decides.
+    if (response.headersSent) void tab.left()
+  })
   response.end = (...args: unknown[]) => {
     response.end = end
     void settleThen(() => end.apply(response, args))
     return response
   }
+  return () => gone
 }
 
 function setHeaders(response: NodeResponse, headers: Record<string, string>): void {

@@ -6,6 +6,9 @@ import type { ClientOptions } from '../../src/sdk/request.ts'
 import { type Fault, type FaultyProxy, startFaultyProxy } from '../support/faulty-proxy.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
 
+/** On a busy machine too. */
+const PATIENCE = { timeout: 20_000, interval: 20 }
+
 let till: HttpTill
 let proxy: FaultyProxy
 let waits: number[]
@@ -275,13 +278,13 @@ describe('a payment', () => {
       expect(view.state).toBe('open')
       break
     }
-    await expect.poll(() => till.memory.cancelled).toEqual([id])
+    await expect.poll(() => till.memory.cancelled, PATIENCE).toEqual([id])
     const stop = new AbortController()
     const waiting = client().awaitPayment(id, { signal: stop.signal })
     await waiting.next()
     stop.abort(new Error('enough'))
     await expect(waiting.next()).rejects.toThrow('enough')
-    await expect.poll(() => till.memory.cancelled).toEqual([id, id])
+    await expect.poll(() => till.memory.cancelled, PATIENCE).toEqual([id, id])
   })
 
   test('of an unknown invoice, or with a wrong key, is refused', async () => {
