@@ -2,11 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
-import { serve } from '@hono/node-server'
-import express from 'express'
-import { Hono } from 'hono'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Holds } from '../../src/bursar.ts'
 import type { BursarError } from '../../src/errors.ts'
@@ -16,8 +12,17 @@ import { lapseHolds } from '../../src/ledger/lapse.ts'
 import { holdsOf } from '../../src/ledger/service-holds.ts'
 import { createClient } from '../../src/sdk/client.ts'
 import { meter } from '../../src/sdk/meter.ts'
-import type { Metered, MeterOptions } from '../../src/sdk/tab.ts'
+import type { Metered } from '../../src/sdk/tab.ts'
 import { checkBooks } from '../support/books.ts'
+import {
+  type Sell,
+  type Selling,
+  type Service,
+  sellExpress,
+  sellHono,
+  serviceAt,
+  type Work,
+} from '../support/metered-service.ts'
 import { printed, start as startProgram } from '../support/process.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
 
@@ -150,6 +155,18 @@ async function* encoded(parts: AsyncIterable<string>): AsyncGenerator<Uint8Array
   for await (const part of parts) yield encoder.encode(part)
 }
 
+type Tuning = Pick<Selling, 'charges' | 'lifetimeSeconds' | 'onError'>
+type Start = (way: Way, price: Selling['price'], work: Work, tuning?: Tuning) => Promise<Service>
+
+/** Sells to the buyer of the till, until the test has ended. */
+function starting(sell: Sell): Start {
+  return async (way, price, work, tuning = {}) => {
+    const service = await sell({ till: holds(way), key: till.key, price, ...tuning }, work)
+    closing.push(() => service.stop())
+    return service
+  }
+}
+
 /** Resolves when nothing is held any more. */
 async function settled(): Promise<bigint> {
   await expect.poll(() => till.db.query('SELECT ref FROM hold'), PATIENCE).toEqual([])
@@ -158,10 +175,12 @@ async function settled(): Promise<bigint> {
 
 const ok = async (): ReturnType<Work> => ({ status: 200, body: 'short' })
 
-describe.each<[string, Start]>([
-  ['fetch handlers', startHono],
-  ['Express', startExpress],
-])('%s', (_, start) => {
+describe.each<[string, Sell]>([
+  ['fetch handlers', sellHono],
+  ['Express', sellExpress],
+])('%s', (_, sell) => {
+  const start = starting(sell)
+
   describe.each<Way>(['remote', 'in process'])('with a till %s', (way) => {
     test('200 requests at once on credits for 20: exactly 20 are served, and nothing is left', async () => {
       const service = await start(way, '0.05', ok)
@@ -387,7 +406,7 @@ test('a service that is killed while it serves charges nothing: its hold lapses'
   const script = fileURLToPath(new URL('./children/service.ts', import.meta.url))
   const service = startProgram(process.execPath, [script, till.url])
   const [, url = ''] = await printed(service, /serving (\S+)/)
-  const asked = serviceAt(url, () => 0).ask()
+  const asked = serviceAt(url, till.key, () => 0).ask()
   asked.catch(() => undefined)
   await printed(service, /running/)
   await service.stop('SIGKILL')
@@ -400,7 +419,7 @@ test('a service that is killed while it serves charges nothing: its hold lapses'
 
 test('a handler that outlasts its hold is told to the seller; its answer is passed on', async () => {
   const told: BursarError[] = []
-  const service = await startHono(
+  const service = await starting(sellHono)(
     'remote',
     '0.5',
     async () => {
