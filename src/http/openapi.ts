@@ -5,6 +5,7 @@
 import { z } from 'zod'
 import { type ErrorCode, STATUS } from '../errors.ts'
 import { ENDPOINTS } from '../models/endpoints/index.ts'
+import { accountOperations } from './account-routes.ts'
 import { holdOperations } from './holds-routes.ts'
 import type { Operation } from './operation.ts'
 import { tillOperations } from './till-routes.ts'
@@ -50,7 +51,12 @@ const modelOperations: readonly Operation[] = [
   },
 ]
 
-export const operations: readonly Operation[] = [...tillOperations, ...holdOperations, ...modelOperations]
+export const operations: readonly Operation[] = [
+  ...accountOperations,
+  ...tillOperations,
+  ...holdOperations,
+  ...modelOperations,
+]
 
 /** Refusals that any route may answer with. */
 const EVERYWHERE: readonly ErrorCode[] = [
@@ -163,10 +169,8 @@ function parametersOf({ path, query, idempotent }: Operation): Json[] {
 }
 
 /** By status: what a refusal with it can be. */
-function refusals({ key, errors }: Operation): Json {
-  const codes = new Set(
-    [...EVERYWHERE, ...errors].filter((code) => key !== 'none' || code !== 'unauthorized'),
-  )
+function refusals({ errors }: Operation): Json {
+  const codes = new Set([...EVERYWHERE, ...errors])
   const byStatus = Map.groupBy(codes, (code) => STATUS[code])
   return Object.fromEntries(
     Array.from(byStatus, ([status, each]) => [

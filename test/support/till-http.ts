@@ -87,6 +87,12 @@ export async function httpTill(
     authenticate: (key) => keys.authenticate(key),
     bursarFor: ({ account }) => memory.forAccount(account),
     calls: { ledger: till.ledger, models, fitFloorTokens: floor },
+    accounts: {
+      ledger: till.ledger,
+      keys,
+      signup: { open: false, perHourPerAddress: 1, perHour: 1 },
+      proxies: 0,
+    },
   })
   const keyFor = async (account: string) =>
     (await createKey(till.ledger, { scope: 'account', account, name: 'test' })).key
