@@ -111,7 +111,9 @@ export function readOpened(
     r.idempotency?.key ?? null,
   ])
   return {
-    select: overJson(hasAgents(opening) ? SELECT_REFUSED_OF_AGENTS : SELECT_REFUSED, asked, at),
+    select: hasAgents(opening)
+      ? overJson(SELECT_REFUSED_OF_AGENTS, asked, at)
+      : statement(SELECT_REFUSED, [JSON.stringify(asked)]),
     results(rows) {
       const refused = new Map(rows.map((row) => [row['ref'], row as unknown as RefusedRow]))
       return new Map(

@@ -38,19 +38,17 @@ const spoken = async (...args: string[]): Promise<string> => {
 
 test("a team's agents get keys with allowances, are listed, changed and frozen", async () => {
   const created = await command<AgentAnswer>(
-    ...[
-      'agents',
-      'create',
-      'acme',
-      'coder',
-      '--per-day',
-      '5',
-      '--per-call',
-      '0.5',
-      '--models',
-      'gpt-5-mini',
-      '--key',
-    ],
+    'agents',
+    'create',
+    'acme',
+    'coder',
+    '--per-day',
+    '5',
+    '--per-call',
+    '0.5',
+    '--models',
+    'gpt-5-mini',
+    '--key',
   )
   expect(created).toMatchObject({
     allowance: { per_call: '0.500000', per_day: '5.000000', per_month: null, models: ['gpt-5-mini'] },
@@ -61,7 +59,15 @@ test("a team's agents get keys with allowances, are listed, changed and frozen",
     /^agent +name +a call +a day \(left\).*\nagt_\w+ +coder +0\.5 +5 \(5\) +- +gpt-5-mini\n$/,
   )
   const allowed = await command<AgentAnswer>(
-    ...['agents', 'allow', 'acme/coder', '--per-call', 'none', '--per-month', '50', '--models', 'all'],
+    'agents',
+    'allow',
+    'acme/coder',
+    '--per-call',
+    'none',
+    '--per-month',
+    '50',
+    '--models',
+    'all',
   )
   expect(allowed).toMatchObject({
     id: created.id,

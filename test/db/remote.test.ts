@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openDb } from '../../src/db/client.ts'
 import { type Db, guard, statement } from '../../src/db/db.ts'
 import { BursarError } from '../../src/errors.ts'
+import { createAgent, getAgent } from '../../src/ledger/agents.ts'
 import { getBalance } from '../../src/ledger/balance.ts'
 import { grantStatements } from '../../src/ledger/grant.ts'
 import { hold } from '../../src/ledger/hold.ts'
@@ -80,6 +81,24 @@ test.each(accidents)('holds and captures happen once when the network loses: %s'
   server.lose(...lost)
   expect(await result.hold.capture(40n)).toEqual({ charged: 40n, available: 960n })
   expect(await getBalance(ledger, 'acc_1')).toMatchObject({ available: 960n, held: 0n })
+})
+
+test('an allowance is counted once when the network loses answers', async () => {
+  const { id: agent } = await createAgent(ledger, {
+    account: 'acc_1',
+    name: 'coder',
+    allowance: { perDay: 100n },
+  })
+  const take = (amount: bigint) => hold(ledger, { account: 'acc_1', agent, amount, lifetimeMs: 1_000 })
+  server.lose('answer')
+  const result = await take(60n)
+  if (result.kind !== 'held') throw new Error(result.kind)
+  server.lose('answer')
+  await expect(take(41n)).rejects.toMatchObject({ code: 'allowance_exceeded' })
+  server.lose('late')
+  await result.hold.capture(10n)
+  expect((await getAgent(ledger, { agent })).allowance.day).toEqual({ held: 0n, charged: 10n })
+  expect(await take(90n)).toMatchObject({ kind: 'held' })
 })
 
 test('a server that never answers is an error that says what is unknown', async () => {
