@@ -23,6 +23,7 @@ import { type AccountPrincipal, type Keyring, keyring, type Principal } from './
 import type { Ledger } from './ledger/ledger.ts'
 import { keepUp } from './ledger/upkeep.ts'
 import { readModels } from './models/catalogue.ts'
+import { createCircuit } from './models/circuit.ts'
 import type { CallContext } from './models/reserve.ts'
 import { openRates } from './rates/open.ts'
 import type { Runtime } from './runtime.ts'
@@ -85,7 +86,8 @@ export async function openTill({
     readable: async (chain) => watches.get(chain.id)?.readable(),
     hasHistory: historyCheck(chains, runtime),
   }
-  const calls: CallContext = { ledger, models, fitFloorTokens: config.calls.fit_floor_tokens }
+  const circuit = createCircuit()
+  const calls: CallContext = { ledger, models, fitFloorTokens: config.calls.fit_floor_tokens, circuit }
   const engine: Engine = { seller: config.seller.name, ledger, invoices, calls }
   const keys = keyring(ledger)
   const stop = new AbortController()

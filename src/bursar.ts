@@ -38,6 +38,15 @@ export interface ModelOffer {
   /** Either a price per million tokens or a fixed price per call, all in credits. */
   credits_per_million_input?: string
   credits_per_million_output?: string
+  /** Absent: what input costs. */
+  credits_per_million_cached_input?: string
+  /** Prices of a whole call whose input is above a size, ascending. */
+  tiers?: {
+    above_input_tokens: number
+    credits_per_million_input: string
+    credits_per_million_output: string
+    credits_per_million_cached_input?: string
+  }[]
   credits_per_call?: string
   max_output_tokens: number
 }

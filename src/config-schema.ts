@@ -3,15 +3,9 @@
  * configuration and the editor's completion (`$schema`) both come from here.
  */
 import { z } from 'zod'
+import { decimal, name, positive, url, usd } from './config-fields.ts'
+import { model, upstream } from './config-models.ts'
 
-const decimal = z.string().regex(/^\d{1,15}(\.\d{1,18})?$/, {
-  error: 'expected a plain decimal as text, such as "12.50"',
-  abort: true,
-})
-const usd = decimal.describe('USD, a decimal as text')
-const positive = decimal.refine((text) => /[1-9]/.test(text), 'expected more than zero')
-const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'expected lower-case letters, digits, . _ -')
-const url = z.url({ protocol: /^https?$/, error: 'expected an http:// or https:// URL' })
 const lifetime = z
   .string()
   .regex(/^(never|[1-9]\d{0,4}d)$/, 'expected "never" or days such as "365d"')
@@ -151,82 +145,6 @@ const pack = z.strictObject({
   expires: lifetime.default('365d'),
 })
 
-const upstream = z.strictObject({
-  format: z
-    .enum(['openai', 'anthropic'])
-    .default('openai')
-    .describe('What it speaks; its models are sold at the endpoints of the same format'),
-  base_url: url.describe('Up to and with /v1'),
-  api_key: z.string().min(1).optional(),
-  timeout_ms: z
-    .int()
-    .min(100)
-    .max(3_600_000)
-    .default(120_000)
-    .describe('For a whole answer; for a streamed one, the longest silence'),
-  stream_timeout_ms: z
-    .int()
-    .min(100)
-    .max(3_600_000)
-    .default(1_800_000)
-    .describe('For a streamed answer as a whole'),
-  drain_ms: z
-    .int()
-    .min(0)
-    .max(600_000)
-    .default(5_000)
-    .describe(
-      'How long an answer is still read for its usage when its caller has gone; then it is broken off',
-    ),
-})
-
-const model = z
-  .strictObject({
-    upstream: name,
-    upstream_model: z.string().min(1).optional().describe('The name upstream, where it differs'),
-    usd_per_million_input: decimal.optional(),
-    usd_per_million_output: decimal.optional(),
-    usd_per_million_cached_input: decimal
-      .optional()
-      .describe('Input that a cache read; by default the price of input, as the next two'),
-    usd_per_million_cache_write: decimal.optional().describe('Input that was written to a cache'),
-    usd_per_million_cache_write_1h: decimal
-      .optional()
-      .describe('The same for an hour; by default the price of a cache write'),
-    margin_percent: decimal.default('0').describe('Added to the price per token'),
-    credits_per_call: positive.optional().describe('A fixed price instead of one per token'),
-    max_output_tokens: z.int().min(1).max(10_000_000).default(4096),
-    token_limit_field: z
-      .enum(['max_tokens', 'max_completion_tokens'])
-      .optional()
-      .describe(
-        'How the upstream takes the output limit; "max_tokens" by default, newer OpenAI models want the other',
-      ),
-    image_tokens: z
-      .int()
-      .min(0)
-      .max(10_000_000)
-      .optional()
-      .describe(
-        'The most input tokens that one image can count, held for each; 0 refuses images. By default 5000 for anthropic, 50000 for openai',
-      ),
-    file_tokens: z
-      .int()
-      .min(0)
-      .max(10_000_000)
-      .optional()
-      .describe(
-        'The same for a file (PDF); by default files are refused, because nothing bounds their pages',
-      ),
-  })
-  .refine(
-    (m) =>
-      m.credits_per_call !== undefined
-        ? m.usd_per_million_input === undefined && m.usd_per_million_output === undefined
-        : m.usd_per_million_input !== undefined && m.usd_per_million_output !== undefined,
-    { error: 'expected either credits_per_call, or both usd_per_million_input and usd_per_million_output' },
-  )
-
 const purse = z.strictObject({
   wallet: z
     .union([
@@ -294,6 +212,12 @@ export const configSchema = z.strictObject({
         .describe(
           'Proxies of yours that every request passes: so many addresses at the end of X-Forwarded-For are trusted',
         ),
+      metrics: z
+        .enum(['key', 'loopback', 'off'])
+        .default('key')
+        .describe(
+          'Who may read /metrics: whoever has BURSAR_ADMIN_TOKEN or a seller key; also anybody on this machine ("loopback"); nobody ("off")',
+        ),
     })
     .prefault({}),
   signup: z
@@ -323,6 +247,9 @@ export const configSchema = z.strictObject({
         .describe(
           'A call whose output limit the balance cannot cover gets the limit that it can, down to this many tokens; 0 refuses instead. A caller may set its own with the header x-bursar-fit',
         ),
+      margin_percent: decimal
+        .default('0')
+        .describe('Added to the price per token of every model that has no margin of its own'),
     })
     .prefault({}),
   upstreams: z.record(name, upstream).default({}),
@@ -335,5 +262,6 @@ export type EvmChainConfig = z.output<typeof evmChain>
 export type BitcoinChainConfig = z.output<typeof bitcoinChain>
 export type PurseConfig = NonNullable<ConfigFile['purse']>
 export type ModelConfig = ConfigFile['models'][string]
+export type { PriceConfig } from './config-models.ts'
 export type UpstreamConfig = ConfigFile['upstreams'][string]
 export type PackConfig = ConfigFile['packs'][number]

@@ -37,7 +37,7 @@ export function embeddedBursar(engine: Engine, principal: AccountPrincipal): Bur
   }
 }
 
-function offers({ seller, invoices, calls }: Engine): Offers {
+function offers({ seller, ledger, invoices, calls }: Engine): Offers {
   const { usdPerCredit, packs } = invoices.catalogue
   return {
     seller,
@@ -56,6 +56,6 @@ function offers({ seller, invoices, calls }: Engine): Offers {
       decimals: asset.decimals,
       network: chain.network,
     })),
-    models: modelOffers(calls.models),
+    models: modelOffers(calls.models, ledger.runtime.now()),
   }
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { ModelOffer } from '../src/bursar.ts'
 import { defineTool, readOnly } from './tool.ts'
 
 const text = z.string()
@@ -28,6 +29,8 @@ export const listOffers = defineTool({
         id: text,
         credits_per_million_input: text.exactOptional(),
         credits_per_million_output: text.exactOptional(),
+        credits_per_million_cached_input: text.exactOptional(),
+        tiers: z.array(z.looseObject({ above_input_tokens: z.int() })).exactOptional(),
         credits_per_call: text.exactOptional(),
         max_output_tokens: z.int(),
       }),
@@ -51,11 +54,12 @@ export const listOffers = defineTool({
   },
 })
 
-function priceOf(model: {
-  credits_per_call?: string
-  credits_per_million_input?: string
-  credits_per_million_output?: string
-}): string {
+function priceOf(model: ModelOffer): string {
   if (model.credits_per_call !== undefined) return `${model.credits_per_call} credits a call`
-  return `${model.credits_per_million_input} credits per million tokens in, ${model.credits_per_million_output} out`
+  const base = `${model.credits_per_million_input} credits per million tokens in, ${model.credits_per_million_output} out`
+  const dearer = (model.tiers ?? []).map(
+    (tier) =>
+      `; above ${tier.above_input_tokens} in: ${tier.credits_per_million_input} in, ${tier.credits_per_million_output} out`,
+  )
+  return base + dearer.join('')
 }

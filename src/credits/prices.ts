@@ -1,18 +1,8 @@
 /**
  * What a model call costs, in integers. A price per token is kept as micro-credits per million tokens, rounded up
- * once when the configuration is read; a call's cost is rounded up once more, over input and output together.
+ * once when it is read (schedule.ts); a call's cost is rounded up once more, over input and output together.
  */
-import type { ModelConfig } from '../config-schema.ts'
-import { BursarError } from '../errors.ts'
-import {
-  ceilDiv,
-  MAX_MICRO,
-  type MicroCredits,
-  type MicroUsd,
-  max,
-  parseCredits,
-  parseDecimal,
-} from '../money.ts'
+import { ceilDiv, type MicroCredits, max, min } from '../money.ts'
 
 /** Tokens of one call, as counted, estimated or bounded: non-negative safe integers. */
 export interface TokenCounts {
@@ -24,14 +14,13 @@ export interface TokenCounts {
   readonly cacheWriteTokens?: number
   /** Written to a cache that keeps them for an hour, which costs more than the usual five minutes. */
   readonly cacheWrite1hTokens?: number
-  /** Part of the output; told, and priced as output. */
+  /** Part of the output. */
   readonly reasoningTokens?: number
 }
 
 export type Price = TokenPrice | { readonly kind: 'call'; readonly microPerCall: MicroCredits }
 
-export interface TokenPrice {
-  readonly kind: 'tokens'
+export interface TokenRates {
   readonly microPerMillionInput: MicroCredits
   readonly microPerMillionOutput: MicroCredits
   /** Where a price of these is absent, they cost what input costs. */
@@ -39,42 +28,24 @@ export interface TokenPrice {
   readonly microPerMillionCacheWrite?: MicroCredits
   /** Absent: what a cache write costs. */
   readonly microPerMillionCacheWrite1h?: MicroCredits
+  /** Absent: what output costs. */
+  readonly microPerMillionReasoning?: MicroCredits
+}
+
+/** The rates of a whole call, once its input is above a size. */
+export interface PriceTier extends TokenRates {
+  readonly aboveInputTokens: number
+}
+
+export interface TokenPrice extends TokenRates {
+  readonly kind: 'tokens'
+  /** Ascending. */
+  readonly tiers?: readonly PriceTier[]
 }
 
 const MILLION = 1_000_000n
-/** The configuration allows this many decimals in USD prices and margins. */
-const DECIMALS = 18
-const SCALE = 10n ** BigInt(DECIMALS)
 /** A hold is more than zero: a free call still shows that its account exists and is not frozen. */
 const SMALLEST_HOLD: MicroCredits = 1n
-
-/**
- * A model's price from its configuration: USD per million tokens, plus the margin, over the price of a credit;
- * rounds up to whole micro-credits per million tokens. Null where the configuration names no price.
- *
- * @throws {BursarError} invalid_config: a price above the largest amount, or finer than a micro-credit per call.
- */
-export function readPrice(model: ModelConfig, usdPerCredit: MicroUsd, name: string): Price | null {
-  if (model.credits_per_call !== undefined) {
-    return { kind: 'call', microPerCall: bounded(fixedPrice(model.credits_per_call, name), name) }
-  }
-  const { usd_per_million_input: input, usd_per_million_output: output, margin_percent: margin } = model
-  if (input === undefined || output === undefined) return null
-  const perMillion = (usd: string) => bounded(perMillionTokens(usd, margin, usdPerCredit), name)
-  const {
-    usd_per_million_cached_input: cached,
-    usd_per_million_cache_write: write,
-    usd_per_million_cache_write_1h: write1h,
-  } = model
-  return {
-    kind: 'tokens',
-    microPerMillionInput: perMillion(input),
-    microPerMillionOutput: perMillion(output),
-    ...(cached === undefined ? {} : { microPerMillionCachedInput: perMillion(cached) }),
-    ...(write === undefined ? {} : { microPerMillionCacheWrite: perMillion(write) }),
-    ...(write1h === undefined ? {} : { microPerMillionCacheWrite1h: perMillion(write1h) }),
-  }
-}
 
 /** The cost of a call that used these tokens; rounds up. A price per call costs the same whatever was used. */
 export function costOf(price: Price, usage: TokenCounts): MicroCredits {
@@ -83,36 +54,62 @@ export function costOf(price: Price, usage: TokenCounts): MicroCredits {
     cachedInputTokens: cached = 0,
     cacheWriteTokens: write = 0,
     cacheWrite1hTokens: write1h = 0,
+    reasoningTokens: reasoning = 0,
   } = usage
+  const rates = ratesFor(price, usage.inputTokens)
   const plain = usage.inputTokens - cached - write - write1h
-  const [perCached, perWrite, perWrite1h] = cachePrices(price)
+  const [perCached, perWrite, perWrite1h] = cacheRates(rates)
   return ceilDiv(
-    BigInt(plain) * price.microPerMillionInput +
+    BigInt(plain) * rates.microPerMillionInput +
       BigInt(cached) * perCached +
       BigInt(write) * perWrite +
       BigInt(write1h) * perWrite1h +
-      BigInt(usage.outputTokens) * price.microPerMillionOutput,
+      BigInt(usage.outputTokens - reasoning) * rates.microPerMillionOutput +
+      BigInt(reasoning) * (rates.microPerMillionReasoning ?? rates.microPerMillionOutput),
     MILLION,
   )
 }
 
-/** Micro-credits per million tokens read from a cache, written to it, and written to it for an hour. */
-function cachePrices(price: TokenPrice): [MicroCredits, MicroCredits, MicroCredits] {
-  const { microPerMillionInput: input, microPerMillionCacheWrite: write = input } = price
-  return [price.microPerMillionCachedInput ?? input, write, price.microPerMillionCacheWrite1h ?? write]
+/** The tier of a call with this much input: the last one that it is above. */
+function ratesFor({ tiers, ...base }: TokenPrice, inputTokens: number): TokenRates {
+  return tiers?.findLast(({ aboveInputTokens }) => inputTokens > aboveInputTokens) ?? base
 }
 
-/** Nobody knows beforehand what a cache will read or write: all of the input at the highest of its prices. */
-function dearestInput(price: TokenPrice): MicroCredits {
-  return cachePrices(price).reduce(max, price.microPerMillionInput)
+/** Micro-credits per million tokens read from a cache, written to it, and written to it for an hour. */
+function cacheRates(rates: TokenRates): [MicroCredits, MicroCredits, MicroCredits] {
+  const { microPerMillionInput: input, microPerMillionCacheWrite: write = input } = rates
+  return [rates.microPerMillionCachedInput ?? input, write, rates.microPerMillionCacheWrite1h ?? write]
+}
+
+/** The most that a call can cost in one tier, before rounding: micro-credits times a million. */
+interface Ceiling {
+  readonly input: bigint
+  /** For each output token. */
+  readonly perOutput: bigint
+}
+
+/**
+ * For each tier that input of at most this size can reach. Nobody knows beforehand what a cache will read or write, nor
+ * how much will be reasoning: all of it at the highest of its prices.
+ */
+function ceilings({ tiers = [], ...base }: TokenPrice, inputTokens: number): Ceiling[] {
+  const all = [{ ...base, aboveInputTokens: -1 }, ...tiers]
+  return all.flatMap((rates, index) => {
+    if (inputTokens <= rates.aboveInputTokens) return []
+    const most = Math.min(inputTokens, all[index + 1]?.aboveInputTokens ?? inputTokens)
+    const perInput = cacheRates(rates).reduce(max, rates.microPerMillionInput)
+    const { microPerMillionOutput: output, microPerMillionReasoning: reasoning = output } = rates
+    return [{ input: BigInt(most) * perInput, perOutput: max(output, reasoning) }]
+  })
 }
 
 /** What to hold for a call within these bounds: never less than any cost within them, and more than zero. */
-export function worstCase(price: Price, bounds: TokenCounts): MicroCredits {
+export function worstCase(price: Price, { inputTokens, outputTokens }: TokenCounts): MicroCredits {
   if (price.kind === 'call') return max(price.microPerCall, SMALLEST_HOLD)
-  const input = BigInt(bounds.inputTokens) * dearestInput(price)
-  const output = BigInt(bounds.outputTokens) * price.microPerMillionOutput
-  return max(ceilDiv(input + output, MILLION), SMALLEST_HOLD)
+  const output = BigInt(outputTokens)
+  return ceilings(price, inputTokens)
+    .map(({ input, perOutput }) => ceilDiv(input + output * perOutput, MILLION))
+    .reduce(max, SMALLEST_HOLD)
 }
 
 /**
@@ -127,48 +124,37 @@ export function affordableTokens(
   const fits = (outputTokens: number) => worstCase(price, { inputTokens, outputTokens }) <= available
   if (fits(limit)) return limit
   if (price.kind === 'call' || !fits(1)) return 0
-  // Here an output token costs something, or `limit` would fit as one does. ceil(x / M) <= a means x <= a * M.
-  const left = available * MILLION - BigInt(inputTokens) * dearestInput(price)
-  return Number(left / price.microPerMillionOutput)
-}
-
-/** The price as a receipt keeps it, JSON; integers as text, with their unit in the name. */
-export function describePrice(price: Price): string {
-  return JSON.stringify(
-    price.kind === 'call'
-      ? { micro_credits_per_call: price.microPerCall.toString() }
-      : {
-          micro_credits_per_million_input: price.microPerMillionInput.toString(),
-          micro_credits_per_million_output: price.microPerMillionOutput.toString(),
-          // JSON leaves out what is undefined.
-          micro_credits_per_million_cached_input: price.microPerMillionCachedInput?.toString(),
-          micro_credits_per_million_cache_write: price.microPerMillionCacheWrite?.toString(),
-          micro_credits_per_million_cache_write_1h: price.microPerMillionCacheWrite1h?.toString(),
-        },
+  // ceil(x / M) <= a means x <= a * M. Somewhere an output token costs something, or `limit` would fit as one does.
+  return Number(
+    ceilings(price, inputTokens)
+      .map(({ input, perOutput }) =>
+        perOutput === 0n ? BigInt(limit) : (available * MILLION - input) / perOutput,
+      )
+      .reduce(min, BigInt(limit)),
   )
 }
 
-function perMillionTokens(usd: string, margin: string, usdPerCredit: MicroUsd): MicroCredits {
-  const withMargin = parseDecimal(usd, DECIMALS) * (100n * SCALE + parseDecimal(margin, DECIMALS))
-  // (usd / SCALE) x (factor / 100 SCALE) USD, over usdPerCredit / 10^6 USD a credit, x 10^6 micro-credits a credit.
-  return ceilDiv(withMargin * MILLION * MILLION, SCALE * 100n * SCALE * usdPerCredit)
-}
-
-function fixedPrice(credits: string, name: string): MicroCredits {
-  try {
-    return parseCredits(credits)
-  } catch (cause) {
-    throw new BursarError('invalid_config', `models.${name}.credits_per_call is finer than a micro-credit.`, {
-      remedy: 'Give it at most six decimals.',
-      cause,
-    })
-  }
-}
-
-function bounded(micro: MicroCredits, name: string): MicroCredits {
-  if (micro <= MAX_MICRO) return micro
-  throw new BursarError('invalid_config', `The price of models.${name} is absurdly high.`, {
-    remedy:
-      'Prices are USD per million tokens, or credits per call; check credit.usd and margin_percent too.',
+/** The price as a receipt keeps it, JSON; integers as text, with their unit in the name. */
+export function describePrice(price: Price, source?: string): string {
+  if (price.kind === 'call') return JSON.stringify({ micro_credits_per_call: String(price.microPerCall) })
+  return JSON.stringify({
+    ...describeRates(price),
+    // JSON leaves out what is undefined.
+    tiers: price.tiers?.map(({ aboveInputTokens, ...rates }) => ({
+      above_input_tokens: aboveInputTokens,
+      ...describeRates(rates),
+    })),
+    source,
   })
+}
+
+function describeRates(rates: TokenRates): Readonly<Record<string, string | undefined>> {
+  return {
+    micro_credits_per_million_input: rates.microPerMillionInput.toString(),
+    micro_credits_per_million_output: rates.microPerMillionOutput.toString(),
+    micro_credits_per_million_cached_input: rates.microPerMillionCachedInput?.toString(),
+    micro_credits_per_million_cache_write: rates.microPerMillionCacheWrite?.toString(),
+    micro_credits_per_million_cache_write_1h: rates.microPerMillionCacheWrite1h?.toString(),
+    micro_credits_per_million_reasoning: rates.microPerMillionReasoning?.toString(),
+  }
 }

@@ -15,6 +15,7 @@ export function closeStatements(closing: readonly CloseHold[], at: number): Stat
     outcome.usage ?? null,
     outcome.upstreamRequestId ?? null,
     outcome.note ?? null,
+    ...(outcome.upstream === undefined ? [] : [outcome.upstream, outcome.price ?? null]),
   ])
   const answers = closing.flatMap(({ ref, outcome: { response } }) =>
     response === undefined ? [] : [[ref, response]],
@@ -35,10 +36,12 @@ const CHARGE = 'min(h.amount, CAST(value ->> 2 AS INTEGER))'
 
 const COMPLETE_RECEIPTS = `
   UPDATE receipt SET state = done.state, charged = done.charged, usage = done.usage,
-    upstream_request_id = done.request, note = done.note, finished_at = ?2
+    upstream_request_id = done.request, note = done.note, finished_at = ?2,
+    upstream = coalesce(done.upstream, receipt.upstream), price = coalesce(done.price, receipt.price)
   FROM (
     SELECT h.account, h.ref, iif(value ->> 1 = 'capture', 'charged', 'released') AS state, ${CHARGE} AS charged,
-      value ->> 3 AS usage, value ->> 4 AS request, value ->> 5 AS note
+      value ->> 3 AS usage, value ->> 4 AS request, value ->> 5 AS note,
+      value ->> 6 AS upstream, value ->> 7 AS price
     FROM json_each(?1) JOIN hold h ON h.ref = value ->> 0
   ) AS done
   WHERE receipt.account = done.account AND receipt.id = done.ref`

@@ -42,6 +42,9 @@ export interface Outcome {
   readonly usage?: string
   readonly upstreamRequestId?: string
   readonly note?: string
+  /** Where the receipt was drafted for another upstream: the one that ended the call, and its price. */
+  readonly upstream?: string
+  readonly price?: string
   /**
    * JSON: stored under the idempotency key and given again to whoever repeats it. A release without one frees the key:
    * nothing was charged and there is no answer, so the same request may be made again.

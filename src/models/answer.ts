@@ -1,5 +1,6 @@
 /** Reading what upstreams answer, with care: they are strangers, and their prose is never passed on unasked. */
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Busy } from './ending.ts'
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
@@ -28,6 +29,25 @@ export function errorCode(answer: JsonObject | null): string | null {
     if (typeof value === 'string' && /^[a-z][a-z0-9_.-]{0,47}$/i.test(value)) return value
   }
   return null
+}
+
+const BUSY: readonly number[] = [429, 503, 529]
+
+/**
+ * Whether an upstream that refused a call has said, in an error of its own, that it did not take it: 429, 503 or 529
+ * (Anthropic's "overloaded"). Not when a page or nothing at all came with the status, for a proxy that has given up
+ * waiting says the same; nor with any usage.
+ */
+export function busyOf(status: number, answer: JsonObject | null, headers: IncomingHttpHeaders): Busy | null {
+  if (!BUSY.includes(status) || !answer || asRecord(answer['usage'])) return null
+  const { error, type, object } = answer
+  if (!error && type !== 'error' && object !== 'error') return null
+  return { retryAfterMs: retryAfterMs(headers['retry-after']) }
+}
+
+/** Seconds only, an hour at most: the other form is a date by a clock that is not ours. */
+export function retryAfterMs(value: string | undefined): number | null {
+  return value !== undefined && /^\d{1,4}$/.test(value) ? Math.min(Number(value), 3600) * 1000 : null
 }
 
 /** The upstream's id of a request, from its headers (`request-id` is Anthropic's name for it). */

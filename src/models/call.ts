@@ -4,8 +4,8 @@
  */
 import type { CallModel, CallResult } from '../bursar.ts'
 import { formatCredits } from '../money.ts'
-import { modelOf } from './catalogue.ts'
-import { type ChatRequest, chatRequest, checkIdempotencyKey, requestHash } from './chat.ts'
+import { type Model, modelOf } from './catalogue.ts'
+import { chatRequest, checkIdempotencyKey, requestHash } from './chat.ts'
 import { errorOf, type Failure, failureOf, stillRunning } from './failure.ts'
 import {
   type CallContext,
@@ -13,6 +13,7 @@ import {
   failedCall,
   type Reserved,
   reserve,
+  sendHeld,
   settle,
   standing,
   storedUsage,
@@ -55,12 +56,17 @@ export async function callModel(ctx: CallContext, caller: Caller, input: CallMod
   })
   if (reservation.kind === 'running') throw stillRunning(reservation.ref)
   if (reservation.kind === 'replayed') return replay(ctx, caller, reservation)
-  return run(ctx, reservation, request)
+  // What each upstream calls the model, and its limit, is a part of the request.
+  const bodyAt = (place: Model) => (place === model ? request.body : chatRequest(place, input).body)
+  return run(ctx, reservation, bodyAt)
 }
 
-async function run(ctx: CallContext, reserved: Reserved, request: ChatRequest): Promise<CallResult> {
+async function run(ctx: CallContext, held: Reserved, bodyAt: (place: Model) => string): Promise<CallResult> {
+  const { reserved, result } = await sendHeld(ctx, held, async (place, deadlineMs) => ({
+    ending: await completeChat(ctx.ledger.runtime, place.upstream, bodyAt(place), deadlineMs),
+  }))
+  const { ending } = result
   const { hold, work } = reserved
-  const ending = await completeChat(ctx.ledger.runtime, work.model.upstream, request.body)
   if (ending.kind === 'answered') {
     const answer = (settlement: Settlement) => answerOf(reserved, ending, settlement)
     const { settlement, settled } = await settle(ctx, reserved, ending, (result) =>

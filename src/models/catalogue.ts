@@ -1,9 +1,11 @@
-/** The models on sale: each with its upstream and price, read from the configuration once, at start. */
+/** The models on sale: each with its upstreams and prices, read from the configuration once, at start. */
 import type { ModelOffer } from '../bursar.ts'
-import type { ConfigFile, UpstreamConfig } from '../config-schema.ts'
-import { describePrice, type Price, readPrice } from '../credits/prices.ts'
+import type { ConfigFile, ModelConfig, PriceConfig, UpstreamConfig } from '../config-schema.ts'
+import { type Price, type TokenPrice, worstCase } from '../credits/prices.ts'
+import { type PriceSchedule, priceAt, readSchedule } from '../credits/schedule.ts'
 import { BursarError } from '../errors.ts'
-import { formatCredits, parseUsd } from '../money.ts'
+import { formatCredits, type MicroUsd, parseUsd } from '../money.ts'
+import { type PriceList, priceList } from './prices/list.ts'
 
 export interface Upstream extends UpstreamConfig {
   readonly name: string
@@ -13,14 +15,13 @@ export interface Upstream extends UpstreamConfig {
   readonly pathname: string
 }
 
+/** A model at the upstream that is asked first. */
 export interface Model {
   readonly id: string
   /** What the upstream calls it. */
   readonly upstreamModel: string
   readonly upstream: Upstream
-  readonly price: Price
-  /** The same as receipts keep it. */
-  readonly priceText: string
+  readonly prices: PriceSchedule
   readonly maxOutputTokens: number
   /** The request's member that bounds the output. */
   readonly tokenLimitField: 'max_tokens' | 'max_completion_tokens'
@@ -28,10 +29,14 @@ export interface Model {
   readonly imageTokens: number
   /** The same for a file. */
   readonly fileTokens: number
+  /** The same model at its other upstreams, in the order in which they are asked; of the same format. */
+  readonly fallbacks: readonly Model[]
 }
 
 /** By id, in the configuration's order. Null: named, but without a price, so not for sale. */
 export type Models = ReadonlyMap<string, Model | null>
+
+type Config = Pick<ConfigFile, 'calls' | 'credit' | 'models' | 'upstreams'>
 
 const SHOWN_MODELS = 20
 /**
@@ -41,42 +46,91 @@ const SHOWN_MODELS = 20
 const IMAGE_TOKENS = { anthropic: 5_000, openai: 50_000 } as const
 
 /** @throws {BursarError} invalid_config: a model names no configured upstream, or has an impossible price. */
-export function readModels(config: Pick<ConfigFile, 'credit' | 'models' | 'upstreams'>): Models {
+export function readModels(config: Config, list: () => PriceList = priceList): Models {
   const usdPerCredit = creditPrice(config.credit.usd)
   return new Map(
     Object.entries(config.models).map(([id, model]) => {
-      const upstream = Object.hasOwn(config.upstreams, model.upstream) && config.upstreams[model.upstream]
-      if (!upstream) {
-        throw new BursarError(
-          'invalid_config',
-          `models.${id} names the upstream ${model.upstream}, which is not configured.`,
-          {
-            remedy: `Add upstreams.${model.upstream} with its base_url, or correct the name.`,
-          },
+      const places = placesOf(id, model, config)
+      const models = places.map(({ upstream, upstreamModel, price }): Model | null => {
+        const terms = { usdPerCredit, margin: config.calls.margin_percent, name: `models.${id}` }
+        const prices = readSchedule(price, terms, () =>
+          list().find(listOf(upstream, list), upstream.base_url, upstreamModel),
         )
-      }
-      const price = readPrice(model, usdPerCredit, id)
-      return [
-        id,
-        price && {
-          id,
-          upstreamModel: model.upstream_model ?? id,
-          upstream: upstreamOf(model.upstream, upstream),
-          price,
-          priceText: describePrice(price),
-          maxOutputTokens: model.max_output_tokens,
-          tokenLimitField: model.token_limit_field ?? 'max_tokens',
-          imageTokens: model.image_tokens ?? IMAGE_TOKENS[upstream.format],
-          fileTokens: model.file_tokens ?? 0,
-        },
-      ]
+        return (
+          prices && {
+            id,
+            upstreamModel,
+            upstream,
+            prices,
+            maxOutputTokens: model.max_output_tokens,
+            tokenLimitField: model.token_limit_field ?? 'max_tokens',
+            imageTokens: model.image_tokens ?? IMAGE_TOKENS[upstream.format],
+            fileTokens: model.file_tokens ?? 0,
+            fallbacks: [],
+          }
+        )
+      })
+      return [id, allOf(models)]
     }),
   )
+}
+
+/** Null, unless each has a price: a call must not become dearer than its hold, nor depend on chance to be sold. */
+function allOf(models: readonly (Model | null)[]): Model | null {
+  const [first, ...fallbacks] = models.filter((model) => model !== null)
+  return first && fallbacks.length === models.length - 1 ? { ...first, fallbacks } : null
+}
+
+/** A model's upstreams in order, with what is bought there. */
+interface Place {
+  readonly upstream: Upstream
+  readonly upstreamModel: string
+  readonly price: PriceConfig
+}
+
+function placesOf(id: string, model: ModelConfig, { upstreams }: Config): Place[] {
+  const entries = model.upstreams ?? [model.upstream ?? '']
+  const places = entries.map((entry): Place => {
+    const {
+      upstream: name,
+      upstream_model: own,
+      ...price
+    } = typeof entry === 'string' ? { upstream: entry } : entry
+    const upstream = Object.hasOwn(upstreams, name) && upstreams[name]
+    if (!upstream) {
+      throw new BursarError(
+        'invalid_config',
+        `models.${id} names the upstream ${name}, which is not configured.`,
+        { remedy: `Add upstreams.${name} with its base_url, or correct the name.` },
+      )
+    }
+    const { margin_percent = model.margin_percent, ...kind }: PriceConfig = price
+    const named = Object.values(kind).some((value) => value !== undefined)
+    return {
+      upstream: upstreamOf(name, upstream),
+      upstreamModel: own ?? model.upstream_model ?? id,
+      price: { ...(named ? kind : model), margin_percent },
+    }
+  })
+  const formats = new Set(places.map(({ upstream }) => upstream.format))
+  if (formats.size > 1) {
+    throw new BursarError('invalid_config', `The upstreams of models.${id} speak different formats.`, {
+      remedy: 'Nothing is translated: give it upstreams of one format, and the others a model of their own.',
+    })
+  }
+  return places
 }
 
 function upstreamOf(name: string, config: UpstreamConfig): Upstream {
   const { origin, pathname } = new URL(config.base_url)
   return { ...config, name, origin, pathname: pathname.replace(/\/+$/, '') }
+}
+
+function listOf({ name, price_list: asked }: Upstream, list: () => PriceList): string | undefined {
+  if (asked === undefined || list().providers.includes(asked)) return asked
+  throw new BursarError('invalid_config', `upstreams.${name}.price_list names no list: ${asked}.`, {
+    remedy: `Use one of: ${list().providers.join(', ')}.`,
+  })
 }
 
 /** @throws {BursarError} unknown_model, with the models there are; unpriced_model. */
@@ -97,20 +151,46 @@ export function modelOf(models: Models, id: string): Model {
   })
 }
 
-/** What each model costs, as `list_offers` shows it. */
-export function modelOffers(models: Models): ModelOffer[] {
-  return [...models.values()].flatMap((model) => (model ? [offerOf(model)] : []))
+/** At every upstream, in the order in which they are asked. */
+export function placed(model: Model): readonly Model[] {
+  return [model, ...model.fallbacks]
 }
 
-function offerOf({ id, price, maxOutputTokens }: Model): ModelOffer {
-  const cost =
-    price.kind === 'call'
-      ? { credits_per_call: formatCredits(price.microPerCall) }
-      : {
-          credits_per_million_input: formatCredits(price.microPerMillionInput),
-          credits_per_million_output: formatCredits(price.microPerMillionOutput),
-        }
-  return { id, ...cost, max_output_tokens: maxOutputTokens }
+/** What each model costs now, as `list_offers` shows it: at the dearest of its upstreams. */
+export function modelOffers(models: Models, now: number): ModelOffer[] {
+  return [...models.values()].flatMap((model) => (model ? [offerOf(model, now)] : []))
+}
+
+const SAMPLE = { inputTokens: 1_000_000, outputTokens: 1_000_000 }
+
+function offerOf(model: Model, now: number): ModelOffer {
+  const all = placed(model).map(({ prices }) => priceAt(prices, now).price)
+  const dearest = all.reduce((a, b) => (worstCase(b, SAMPLE) > worstCase(a, SAMPLE) ? b : a))
+  return { id: model.id, ...costOffer(dearest), max_output_tokens: model.maxOutputTokens }
+}
+
+function costOffer(price: Price): Omit<ModelOffer, 'id' | 'max_output_tokens'> {
+  if (price.kind === 'call') return { credits_per_call: formatCredits(price.microPerCall) }
+  return { ...ratesOffer(price), ...tiersOffer(price) }
+}
+
+function ratesOffer(rates: Omit<TokenPrice, 'kind'>) {
+  const cached = rates.microPerMillionCachedInput
+  return {
+    credits_per_million_input: formatCredits(rates.microPerMillionInput),
+    credits_per_million_output: formatCredits(rates.microPerMillionOutput),
+    ...(cached === undefined ? {} : { credits_per_million_cached_input: formatCredits(cached) }),
+  }
+}
+
+function tiersOffer({ tiers }: TokenPrice): Pick<ModelOffer, 'tiers'> {
+  if (tiers === undefined) return {}
+  return {
+    tiers: tiers.map(({ aboveInputTokens, ...rates }) => ({
+      above_input_tokens: aboveInputTokens,
+      ...ratesOffer(rates),
+    })),
+  }
 }
 
 function available(models: Models): string[] {
@@ -126,7 +206,7 @@ function quoted(id: string): string {
   return JSON.stringify(id.slice(0, 80))
 }
 
-function creditPrice(usd: string): bigint {
+function creditPrice(usd: string): MicroUsd {
   try {
     return parseUsd(usd, 'credit.usd')
   } catch (cause) {

@@ -3,6 +3,11 @@ import type { TokenCounts } from '../credits/prices.ts'
 import type { Completion } from './chat.ts'
 import type { LostReason } from './exchange.ts'
 
+export interface Busy {
+  /** When it wants to be asked again; null when it does not say. */
+  readonly retryAfterMs: number | null
+}
+
 export type Ending =
   /** A chat completion that was read whole. */
   | { readonly kind: 'answered'; readonly completion: Completion; readonly requestId: string | null }
@@ -22,6 +27,8 @@ export type Ending =
       /** Its machine-readable code, where it is one; its prose is never passed on. */
       readonly code: string | null
       readonly requestId: string | null
+      /** It said that it has no room for the call now, so nobody worked on it: another upstream may be asked. */
+      readonly busy?: Busy
     }
   /** Not a byte of the request was sent. */
   | { readonly kind: 'unreached'; readonly why: string }

@@ -10,6 +10,7 @@ import { type Model, type Models, modelOf } from './catalogue.ts'
 import { checkIdempotencyKey } from './chat.ts'
 import type { Endpoint, Plan, StreamMeter } from './endpoints/endpoint.ts'
 import { ENDPOINTS } from './endpoints/index.ts'
+import { askInTurn } from './failover.ts'
 import { errorOf, type Failure, rawFailureOf, stillRunning } from './failure.ts'
 import { type Relayed, relay } from './relay.ts'
 import {
@@ -18,6 +19,7 @@ import {
   failedCall,
   type Reserved,
   reserve,
+  sendHeld,
   settle,
   standing,
   type Work,
@@ -111,12 +113,12 @@ type PlannedCall = RawCall & { readonly plan: Plan }
 
 async function run(
   ctx: CallContext,
-  reserved: Reserved,
+  held: Reserved,
   call: PlannedCall,
   client: Client,
 ): Promise<RawAnswer | null> {
-  const { endpoint, plan } = call
-  const { work, hold } = reserved
+  const { plan } = call
+  const { work, hold } = held
   const limit = work.bounds.outputTokens / (plan.output?.choices ?? 1)
   const headers = {
     'x-bursar-receipt': hold.ref,
@@ -124,19 +126,29 @@ async function run(
     ...(plan.leftOut ? { 'x-bursar-left-out': plan.leftOut.join(', ') } : {}),
   }
   const kept = work.idempotency ? transcript() : null
-  const relayed = await relay(ctx.ledger.runtime, {
+  const { reserved, result } = await sendHeld(ctx, held, (place, deadlineMs) =>
+    relay(ctx.ledger.runtime, {
+      ...sentTo(place, call, work.model),
+      limit,
+      deadlineMs,
+      client,
+      answerHeaders: headers,
+      keep: kept && kept.add,
+    }),
+  )
+  return finish(ctx, reserved, result, { headers, client, kept })
+}
+
+/** The call for one of its model's upstreams: a plan holds the upstream's own name of the model. */
+function sentTo(place: Model, call: PlannedCall, planned: Model) {
+  const { endpoint, plan, query, headers } = call
+  return {
     endpoint,
-    plan,
-    upstream: work.model.upstream,
-    path: endpoint.path + call.query,
-    body: plan.body(limit),
-    headers: call.headers,
-    deadlineMs: work.deadlineMs ?? work.model.upstream.timeout_ms,
-    client,
-    answerHeaders: headers,
-    keep: kept && kept.add,
-  })
-  return finish(ctx, reserved, relayed, { headers, client, kept })
+    plan: place === planned ? plan : endpoint.plan(place, readBody(call.body)),
+    upstream: place.upstream,
+    path: endpoint.path + query,
+    headers,
+  }
 }
 
 /** Nothing is held, and nothing charged: what the upstream gives for nothing costs nothing. */
@@ -146,22 +158,23 @@ async function forwardFree(
   call: PlannedCall,
   client: Client,
 ): Promise<RawAnswer> {
-  const relayed = await relay(ctx.ledger.runtime, {
-    endpoint: call.endpoint,
-    plan: call.plan,
-    upstream: model.upstream,
-    path: call.endpoint.path + call.query,
-    body: call.plan.body(0),
-    headers: call.headers,
-    deadlineMs: model.upstream.timeout_ms,
-    client,
-    answerHeaders: {},
-    keep: null,
-  })
+  const { circuit, ledger } = ctx
+  const { runtime } = ledger
+  const send = (place: Model, deadlineMs: number) =>
+    relay(runtime, {
+      ...sentTo(place, call, model),
+      limit: 0,
+      deadlineMs,
+      client,
+      answerHeaders: {},
+      keep: null,
+    })
+  const { timeout_ms: timeoutMs } = model.upstream
+  const { place, result: relayed } = await askInTurn({ runtime, circuit }, model, timeoutMs, send)
   const { ending } = relayed
   if (ending.kind === 'forwarded') return { headers: { 'content-type': JSON_TYPE }, body: relayed.bytes }
-  const failure = rawFailureOf({ model, receipt: null, keyed: false }, ending, relayed)
-  logFailure(ctx, model, failure)
+  const failure = rawFailureOf({ model: place, receipt: null, keyed: false }, ending, relayed)
+  logFailure(ctx, place, failure)
   throw errorOf(failure, {})
 }
 

@@ -54,8 +54,9 @@ export function limitOutput(asked: number | undefined, most: number, name = 'max
  * The usage that a chat completion or an embedding reports; null when it reports none that can be believed. An
  * explicit 0 is 0.
  *
- * `prompt_tokens` includes what a cache read, `completion_tokens` the reasoning (OpenAI API reference, "The chat
- * completion object"); embeddings have no `completion_tokens`.
+ * `prompt_tokens` includes what a cache read and wrote, `completion_tokens` the reasoning (OpenAI API reference, "The
+ * chat completion object"); embeddings have no `completion_tokens`. Some compatible servers (xAI, Gemini) count
+ * reasoning beside the completion: their own total tells.
  */
 export function readUsage(answer: JsonObject): TokenCounts | null {
   const usage = asRecord(answer['usage'])
@@ -63,19 +64,32 @@ export function readUsage(answer: JsonObject): TokenCounts | null {
   const { prompt_tokens: input, completion_tokens: output = answer['object'] === 'list' ? 0 : undefined } =
     usage
   const details = asRecord(usage['prompt_tokens_details'])
-  return counted(input, output, {
+  const reasoning = asRecord(usage['completion_tokens_details'])?.['reasoning_tokens']
+  return counted(input, withReasoning(usage, output, reasoning), {
     cached: details?.['cached_tokens'],
-    reasoning: asRecord(usage['completion_tokens_details'])?.['reasoning_tokens'],
+    write: details?.['cache_write_tokens'],
+    reasoning,
   })
+}
+
+function withReasoning(
+  { prompt_tokens: input, total_tokens: total }: JsonObject,
+  output: unknown,
+  reasoning: unknown,
+) {
+  if (!isCount(input) || !isCount(output) || !isCount(reasoning)) return output
+  return total === input + output + reasoning ? output + reasoning : output
 }
 
 /** The same of a Response (OpenAI API reference, "The Response object"): other names, the same sums. */
 export function readResponseUsage(response: JsonObject): TokenCounts | null {
   const usage = asRecord(response['usage'])
+  const details = asRecord(usage?.['input_tokens_details'])
   return (
     usage &&
     counted(usage['input_tokens'], usage['output_tokens'], {
-      cached: asRecord(usage['input_tokens_details'])?.['cached_tokens'],
+      cached: details?.['cached_tokens'],
+      write: details?.['cache_write_tokens'],
       reasoning: asRecord(usage['output_tokens_details'])?.['reasoning_tokens'],
     })
   )
@@ -98,12 +112,17 @@ export function messageCounts(usage: JsonObject): TokenCounts | null {
   const write1h = asRecord(usage['cache_creation'])?.['ephemeral_1h_input_tokens'] ?? 0
   if (!isCount(plain) || !isCount(cached) || !isCount(written) || !isCount(write1h)) return null
   const hour = Math.min(write1h, written)
-  return counted(plain + cached + written, output, { cached, write: written - hour, write1h: hour })
+  return counted(plain + cached + written, output, {
+    cached,
+    write: written - hour,
+    write1h: hour,
+    reasoning: asRecord(usage['output_tokens_details'])?.['thinking_tokens'],
+  })
 }
 
 interface Parts {
   readonly cached?: unknown
-  readonly write?: number
+  readonly write?: unknown
   readonly write1h?: number
   readonly reasoning?: unknown
 }
@@ -111,12 +130,13 @@ interface Parts {
 /** A part that is larger than its whole is not believed: it would make a discount of a lie. */
 function counted(input: unknown, output: unknown, parts: Parts): TokenCounts | null {
   if (!isCount(input) || !isCount(output)) return null
-  const { cached, write = 0, write1h = 0, reasoning } = parts
+  const { cached, write, write1h = 0, reasoning } = parts
+  const read = isPart(cached, input) ? cached : 0
   return {
     inputTokens: input,
     outputTokens: output,
-    ...(isPart(cached, input) ? { cachedInputTokens: cached } : {}),
-    ...(write > 0 ? { cacheWriteTokens: write } : {}),
+    ...(read > 0 ? { cachedInputTokens: read } : {}),
+    ...(isPart(write, input - read) ? { cacheWriteTokens: write } : {}),
     ...(write1h > 0 ? { cacheWrite1hTokens: write1h } : {}),
     ...(isPart(reasoning, output) ? { reasoningTokens: reasoning } : {}),
   }

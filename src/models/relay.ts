@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Runtime } from '../runtime.ts'
 import {
   asRecord,
+  busyOf,
   collector,
   errorCode,
   isWebPage,
@@ -13,6 +14,7 @@ import {
   parseObject,
   plainId,
   requestIdOf,
+  retryAfterMs,
 } from './answer.ts'
 import type { Upstream } from './catalogue.ts'
 import type { Ending } from './ending.ts'
@@ -25,7 +27,8 @@ export interface Relay {
   readonly plan: Plan
   readonly upstream: Upstream
   readonly path: string
-  readonly body: string
+  /** Of each choice's output. */
+  readonly limit: number
   readonly headers: Readonly<Record<string, string>>
   readonly deadlineMs: number
   readonly client: Client
@@ -93,8 +96,14 @@ export async function relay(runtime: Runtime, call: Relay): Promise<Relayed> {
   return wholeAnswer(endpoint, ended, head, whole.bytes())
 }
 
-function requestOf({ path, body, headers, deadlineMs, plan, upstream }: Relay) {
-  return { path, body, headers, deadlineMs, ...(plan.stream ? { idleMs: upstream.timeout_ms } : {}) }
+function requestOf({ path, limit, headers, deadlineMs, plan, upstream }: Relay) {
+  return {
+    path,
+    body: plan.body(limit),
+    headers,
+    deadlineMs,
+    ...(plan.stream ? { idleMs: upstream.timeout_ms } : {}),
+  }
 }
 
 function isStream({ status, headers }: Head): boolean {
@@ -133,7 +142,9 @@ function wholeAnswer(endpoint: Endpoint, ended: Exchanged, head: Head | undefine
   const text = ended.kind === 'complete' ? bytes.toString('utf8') : ''
   const answer = parseObject(text)
   if (status > 299) {
-    const ending = { kind: 'refused', status, code: errorCode(answer), requestId } as const
+    const busy = busyOf(status, answer, headers)
+    const refused = { kind: 'refused', status, code: errorCode(answer), requestId } as const
+    const ending = busy ? { ...refused, busy } : refused
     return { ...NO_ANSWER, answer, ending, retryAfterMs: retryAfterMs(headers['retry-after']) }
   }
   if (ended.kind === 'lost') {
@@ -157,9 +168,4 @@ function wholeAnswer(endpoint: Endpoint, ended: Exchanged, head: Head | undefine
     }
   }
   return { ...NO_ANSWER, answer, ending: { kind: 'lost', why: 'invalid_answer', usage, requestId: id } }
-}
-
-/** Seconds only, an hour at most: the other form is a date by a clock that is not ours. */
-function retryAfterMs(value: string | undefined): number | null {
-  return value !== undefined && /^\d{1,4}$/.test(value) ? Math.min(Number(value), 3600) * 1000 : null
 }

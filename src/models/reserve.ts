@@ -1,15 +1,18 @@
 /**
  * The two ends of every paid call, whatever carries it: reserve before it is sent, settle after it has ended.
  */
-import { affordableTokens, type TokenCounts, worstCase } from '../credits/prices.ts'
+import { affordableTokens, type Price, type TokenCounts, worstCase } from '../credits/prices.ts'
+import { priceAt } from '../credits/schedule.ts'
 import { BursarError } from '../errors.ts'
 import { allowanceRefusal, readAllowance, spendableOf } from '../ledger/allowance.ts'
 import { getBalance } from '../ledger/balance.ts'
 import { hold } from '../ledger/hold.ts'
 import type { Balance, Hold, Ledger, Settled } from '../ledger/ledger.ts'
-import { formatCredits, type MicroCredits, max } from '../money.ts'
-import type { Model, Models } from './catalogue.ts'
+import { formatCredits, type MicroCredits, max, min } from '../money.ts'
+import { type Model, type Models, placed } from './catalogue.ts'
+import type { Circuit } from './circuit.ts'
 import type { Ending } from './ending.ts'
+import { askInTurn, type Send } from './failover.ts'
 import type { Failed } from './failure.ts'
 import { chargeIfLost, type Settlement, settlementOf, type Terms } from './settle.ts'
 import type { StoredUsage } from './usage.ts'
@@ -22,6 +25,8 @@ export interface CallContext {
   readonly models: Models
   /** Output tokens a call may be fitted down to, where its caller says nothing; 0, the default: never. */
   readonly fitFloorTokens?: number
+  /** What is known of the upstreams' health; absent: each call tries them in order. */
+  readonly circuit?: Circuit
 }
 
 /** Who pays, and on whose behalf. */
@@ -51,12 +56,24 @@ export interface Fit {
   readonly choices: number
 }
 
+/** What a call that begins now costs at one of its model's upstreams. */
+export interface Quote {
+  readonly model: Model
+  readonly price: Price
+  /** As the receipt keeps it. */
+  readonly text: string
+}
+
 /** A call that may now be sent: its worst case is held, durably. Its `work` has the bounds that are held. */
 export interface Reserved {
   readonly kind: 'held'
   readonly hold: Hold
   readonly terms: Terms
   readonly work: Work
+  /** One for each upstream, in order. The hold covers the dearest. */
+  readonly quotes: readonly Quote[]
+  /** Another upstream than the first ended the call: its price is in the terms, its model in the work. */
+  readonly moved?: Quote
 }
 
 export type Reservation =
@@ -75,27 +92,28 @@ const FIT_ATTEMPTS = 5
  *   idempotency_conflict.
  */
 export async function reserve(ctx: CallContext, caller: Caller, asked: Work): Promise<Reservation> {
+  const quotes = quotesOf(asked.model, ctx.ledger.runtime.now())
   let work = asked
   for (let attempt = 1; ; attempt++) {
     try {
-      return await holdFor(ctx, caller, work)
+      return await holdFor(ctx, caller, work, quotes)
     } catch (error) {
       if (!(error instanceof BursarError) || !mayFit(error)) throw error
       const { balance, allowance, spendable } = await spendableBy(ctx.ledger, caller)
       // Meanwhile another call may have given back what was missing.
-      const required = worstCase(asked.model.price, asked.bounds)
+      const required = dearest(quotes, asked.bounds)
       const fitsNow = required <= spendable
       if (fitsNow && attempt < FIT_ATTEMPTS) {
         work = asked
         continue
       }
-      const affordable = affordableOutput(asked, spendable)
+      const affordable = affordableOutput(asked, quotes, spendable)
       if (!asked.fit || affordable < asked.fit.floor || affordable === 0 || attempt === FIT_ATTEMPTS) {
         const wish = { required, model: asked.model.id, at: ctx.ledger.runtime.now() }
         const beyond = allowance && allowanceRefusal(allowance, wish)
         throw beyond
           ? beyondAllowance(asked, affordable, beyond)
-          : tooFewCredits(asked, balance, affordable, error)
+          : tooFewCredits(asked, balance, { affordable, required, refused: error })
       }
       work = { ...asked, bounds: { ...asked.bounds, outputTokens: affordable } }
     }
@@ -119,31 +137,50 @@ async function spendableBy(ledger: Ledger, { account, agent }: Caller) {
   return { balance, allowance, spendable }
 }
 
-async function holdFor({ ledger }: CallContext, caller: Caller, work: Work): Promise<Reservation> {
+function quotesOf(model: Model, now: number): Quote[] {
+  return placed(model).map((place) => ({ model: place, ...priceAt(place.prices, now) }))
+}
+
+/** Nobody knows yet which upstream will answer. */
+function dearest(quotes: readonly Quote[], bounds: TokenCounts): MicroCredits {
+  return quotes.map(({ price }) => worstCase(price, bounds)).reduce(max)
+}
+
+async function holdFor(
+  { ledger }: CallContext,
+  caller: Caller,
+  work: Work,
+  quotes: readonly Quote[],
+): Promise<Reservation> {
   const { model, route, bounds, knownInput, idempotency } = work
-  const amount = worstCase(model.price, bounds)
-  const terms: Terms = { price: model.price, held: amount, bounds, knownInput }
+  const held = dearest(quotes, bounds)
+  const each = quotes.map(({ price }): Terms => ({ price, held, bounds, knownInput }))
+  const [terms] = each
+  const [first] = quotes
+  if (!terms || !first) throw new Error('A model has at least one upstream.')
   const result = await hold(ledger, {
     account: caller.account,
     ...(caller.agent === undefined ? {} : { agent: caller.agent }),
-    amount,
+    amount: held,
     lifetimeMs: (work.deadlineMs ?? model.upstream.timeout_ms) + LIFETIME_MARGIN_MS,
-    lapseCharge: chargeIfLost(terms),
+    lapseCharge: each.map(chargeIfLost).reduce(min),
     receipt: {
       route,
       model: model.id,
       upstream: model.upstream.name,
-      price: model.priceText,
+      price: first.text,
     },
     ...(idempotency ? { idempotency: { route, ...idempotency } } : {}),
   })
-  return result.kind === 'held' ? { kind: 'held', hold: result.hold, terms, work } : result
+  return result.kind === 'held' ? { kind: 'held', hold: result.hold, terms, work, quotes } : result
 }
 
 /** Output tokens in all, shared evenly by the choices. */
-function affordableOutput({ model, bounds, fit }: Work, available: MicroCredits): number {
+function affordableOutput({ bounds, fit }: Work, quotes: readonly Quote[], available: MicroCredits): number {
   const { inputTokens, outputTokens: limit } = bounds
-  const tokens = affordableTokens(model.price, available, { inputTokens, limit })
+  const tokens = Math.min(
+    ...quotes.map(({ price }) => affordableTokens(price, available, { inputTokens, limit })),
+  )
   return tokens - (tokens % (fit?.choices ?? 1))
 }
 
@@ -156,7 +193,7 @@ function affordableOutput({ model, bounds, fit }: Work, available: MicroCredits)
  */
 export async function settle(
   { ledger }: CallContext,
-  { hold, terms, work }: Reserved,
+  { hold, terms, work, moved }: Reserved,
   ending: Ending,
   respond: (settlement: Settlement) => string | null,
 ): Promise<{ readonly settlement: Settlement; readonly settled: Settled }> {
@@ -169,6 +206,7 @@ export async function settle(
     ...(requestId === null ? {} : { upstreamRequestId: requestId }),
     ...(note === undefined ? {} : { note }),
     ...(response === null ? {} : { response }),
+    ...(moved ? { upstream: moved.model.upstream.name, price: moved.text } : {}),
   }
   if (settlement.aboveBounds) {
     const facts = { receipt: hold.ref, model: work.model.id, upstream: work.model.upstream.name }
@@ -179,6 +217,26 @@ export async function settle(
   }
   const settled = await (usage ? hold.capture(charge, outcome) : hold.release(outcome))
   return { settlement, settled }
+}
+
+/** Sends a call that is held to its model's upstreams in turn; the reservation is then that of the one that ended it. */
+export async function sendHeld<T extends { readonly ending: Ending }>(
+  { ledger: { runtime }, circuit }: CallContext,
+  reserved: Reserved,
+  send: Send<T>,
+): Promise<{ readonly reserved: Reserved; readonly result: T }> {
+  const { work } = reserved
+  const deadlineMs = work.deadlineMs ?? work.model.upstream.timeout_ms
+  const { place, result } = await askInTurn({ runtime, circuit }, work.model, deadlineMs, send)
+  return { reserved: movedTo(reserved, place), result }
+}
+
+/** The same call, ended by that upstream: at its price, under its name. */
+function movedTo(reserved: Reserved, model: Model): Reserved {
+  const moved = reserved.quotes.find((quote) => quote.model === model)
+  if (!moved || model === reserved.work.model) return reserved
+  const { terms, work } = reserved
+  return { ...reserved, terms: { ...terms, price: moved.price }, work: { ...work, model }, moved }
 }
 
 export function failedCall({ hold, work }: Reserved): Failed {
@@ -224,13 +282,17 @@ function beyondAllowance({ fit }: Work, affordable: number, refused: BursarError
   })
 }
 
+interface Shortage {
+  readonly affordable: number
+  readonly required: MicroCredits
+  readonly refused: BursarError
+}
+
 function tooFewCredits(
-  { model, bounds, fit }: Work,
+  { fit }: Work,
   { available, held }: Balance,
-  affordable: number,
-  refused: BursarError,
+  { affordable, required, refused }: Shortage,
 ): BursarError {
-  const required = worstCase(model.price, bounds)
   const missing = max(required - available, 0n)
   const reason = available + held >= required ? 'held' : 'empty'
   const perChoice = affordable / (fit?.choices ?? 1)

@@ -4,6 +4,7 @@ import type { TokenCounts } from '../credits/prices.ts'
 import type { Runtime } from '../runtime.ts'
 import {
   asRecord,
+  busyOf,
   collector,
   errorCode,
   isWebPage,
@@ -55,15 +56,20 @@ const WIRES: Readonly<Record<Upstream['format'], Wire>> = {
   },
 }
 
-/** Sends a chat completion and reads the whole answer, within the upstream's `timeout_ms`. Never rejects. */
-export async function completeChat(runtime: Runtime, upstream: Upstream, body: string): Promise<ChatEnding> {
+/** Sends a chat completion and reads the whole answer, within the upstream's `timeout_ms` at most. Never rejects. */
+export async function completeChat(
+  runtime: Runtime,
+  upstream: Upstream,
+  body: string,
+  deadlineMs = upstream.timeout_ms,
+): Promise<ChatEnding> {
   const wire = WIRES[upstream.format]
   const answer = collector(MAX_ANSWER_BYTES)
   let head: Head | undefined
   const running: Exchange = exchange(
     runtime,
     upstream,
-    { ...wire.request, body, deadlineMs: upstream.timeout_ms },
+    { ...wire.request, body, deadlineMs },
     {
       head: (status, headers) => (head = { status, headers }),
       data(chunk) {
@@ -81,8 +87,9 @@ export async function completeChat(runtime: Runtime, upstream: Upstream, body: s
   const { status, headers } = head
   const requestId = requestIdOf(headers)
   if (status > 299) {
-    const code = ended.kind === 'complete' ? errorCode(parseObject(answer.bytes().toString('utf8'))) : null
-    return { kind: 'refused', status, code, requestId }
+    const said = ended.kind === 'complete' ? parseObject(answer.bytes().toString('utf8')) : null
+    const busy = busyOf(status, said, headers)
+    return { kind: 'refused', status, code: errorCode(said), requestId, ...(busy ? { busy } : {}) }
   }
   if (ended.kind === 'lost') return { kind: 'lost', why: ended.why, usage: null, requestId }
   return endingOf(wire, { status, headers }, answer.bytes().toString('utf8'), requestId)

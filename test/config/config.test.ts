@@ -65,9 +65,14 @@ describe('a configuration text', () => {
     ],
     [
       '{"models": {"m": {"upstream": "u", "credits_per_call": "1", "usd_per_million_input": "1"}}}',
-      /models\.m: expected either credits_per_call/,
+      /models\.m: expected credits_per_call, or/,
     ],
-    ['{"models": {"m": {"upstream": "u"}}}', /models\.m: expected either credits_per_call/],
+    [
+      '{"models": {"m": {"upstream": "u", "usd_per_million_input": "1"}}}',
+      /models\.m: expected credits_per_call, or/,
+    ],
+    ['{"models": {"m": {}}}', /models\.m: expected either upstream or upstreams/],
+    ['{"models": {"m": {"upstream": "u", "upstreams": ["v"]}}}', /expected either upstream or upstreams/],
     [
       '{"purse": {"wallet": {"private_key": "x"}, "budget": {"per_payment": "1", "per_day": "1"}}}',
       /purse\.budget\.per_month/,

@@ -11,7 +11,7 @@ function read(models: Record<string, unknown>, rest: Record<string, unknown> = {
 
 describe('models on sale', () => {
   test('are offered with their prices in credits', () => {
-    expect(modelOffers(modelsOver(BASE)).slice(1, 3)).toEqual([
+    expect(modelOffers(modelsOver(BASE), 0).slice(1, 3)).toEqual([
       {
         id: 'newer',
         credits_per_million_input: '10.000000',
@@ -61,7 +61,7 @@ describe('models on sale', () => {
     expect(() => modelOf(models, 'dear')).toThrow(
       expect.objectContaining({ code: 'unpriced_model', status: 400 }),
     )
-    expect(modelOffers(models).map(({ id }) => id)).not.toContain('dear')
+    expect(modelOffers(models, 0).map(({ id }) => id)).not.toContain('dear')
   })
 
   test('that nobody configured are said to be none', () => {

@@ -126,7 +126,8 @@ describe('a refusal', () => {
     [503, 'overloaded'],
   ])('with status %i keeps the status and the code, never the prose', async (status, code) => {
     const ending = await ask(refuses(status, code))
-    expect(ending).toEqual({ kind: 'refused', status, code, requestId: null })
+    const busy = status === 429 || status === 503 ? { busy: { retryAfterMs: null } } : {}
+    expect(ending).toEqual({ kind: 'refused', status, code, requestId: null, ...busy })
     expect(JSON.stringify(ending)).not.toContain('IGNORE')
   })
 
