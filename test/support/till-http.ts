@@ -5,6 +5,7 @@ import { type HttpServer, startHttp } from '../../src/http/server.ts'
 import { getBalance } from '../../src/ledger/balance.ts'
 import { createKey, keyring } from '../../src/ledger/keys.ts'
 import { readModels } from '../../src/models/catalogue.ts'
+import { createCircuit } from '../../src/models/circuit.ts'
 import { type TestLedger, testLedger } from './database.ts'
 import { type MemoryTill, memoryTill } from './memory-bursar.ts'
 import { UPSTREAM_KEY } from './models.ts'
@@ -31,6 +32,9 @@ export interface HttpTill extends TestLedger {
 export interface ReceiptRow {
   readonly id: string
   readonly state: string
+  readonly upstream: string
+  /** JSON. */
+  readonly price: string
   readonly usage: Record<string, unknown> | null
   readonly charged: bigint
   readonly held: bigint
@@ -55,7 +59,14 @@ export async function httpTill(
     credits = START_CREDITS,
     upstream = {},
     floor = 0,
-  }: { credits?: bigint; upstream?: object; floor?: number } = {},
+    more = {},
+  }: {
+    credits?: bigint
+    upstream?: object
+    floor?: number
+    /** Beside the upstreams and models below. */
+    more?: { readonly upstreams?: Record<string, object>; readonly models?: Record<string, object> }
+  } = {},
 ): Promise<HttpTill> {
   const till = await testLedger()
   const shared = { api_key: UPSTREAM_KEY, timeout_ms: 5000, drain_ms: 300, ...upstream }
@@ -64,6 +75,7 @@ export async function httpTill(
       upstreams: {
         main: { base_url: upstreams.openai, ...shared },
         claude: { format: 'anthropic', base_url: upstreams.anthropic ?? upstreams.openai, ...shared },
+        ...more.upstreams,
       },
       models: {
         gpt: { upstream: 'main', upstream_model: 'upstream-model', max_output_tokens: 100, ...PRICE },
@@ -71,6 +83,7 @@ export async function httpTill(
         text: { upstream: 'main', image_tokens: 0, ...PRICE },
         fixed: { upstream: 'main', credits_per_call: '0.25', max_output_tokens: 50 },
         claude: { upstream: 'claude', upstream_model: 'upstream-claude', max_output_tokens: 4096, ...PRICE },
+        ...more.models,
       },
     }),
   )
@@ -86,7 +99,7 @@ export async function httpTill(
     checks: [],
     authenticate: (key) => keys.authenticate(key),
     bursarFor: ({ account }) => memory.forAccount(account),
-    calls: { ledger: till.ledger, models, fitFloorTokens: floor },
+    calls: { ledger: till.ledger, models, fitFloorTokens: floor, circuit: createCircuit() },
     accounts: {
       ledger: till.ledger,
       keys,
