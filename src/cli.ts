@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Registers>>> = {
   signup: async () => (await import('./commands/signup.ts')).signup,
   keys: async () => (await import('./commands/keys.ts')).keys,
   payee: async () => (await import('./commands/payee.ts')).payee,
+  prices: async () => (await import('./commands/prices.ts')).prices,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
   chains: async () => (await import('./commands/chains.ts')).chains,
   claim: async () => (await import('./commands/claim.ts')).claim,

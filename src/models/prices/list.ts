@@ -42,6 +42,8 @@ export interface ListedPeriod {
 }
 
 export interface PriceList {
+  /** `@pydantic/genai-prices 0.1.8 of 2026-11-26` */
+  readonly source: string
   readonly providers: readonly string[]
   /**
    * A model's list price, with where it is from: `openai, @pydantic/genai-prices 0.1.8 of 2026-11-26`. Null: it has none.
@@ -61,8 +63,10 @@ export function priceList(): PriceList {
   return opened
 }
 
-export function openList({ providers, source, seeded }: PriceListFile): PriceList {
+export function openList({ providers, source: made, seeded }: PriceListFile): PriceList {
+  const source = `${made} of ${seeded}`
   return {
+    source,
     providers: providers.map(({ id }) => id),
     find(id, baseUrl, name) {
       const provider = providers.find((one) =>
@@ -70,7 +74,7 @@ export function openList({ providers, source, seeded }: PriceListFile): PriceLis
       )
       const model = provider && modelNamed(provider, name.toLowerCase())
       if (!model) return null
-      return { source: `${provider.id}, ${source} of ${seeded}`, periods: model.periods.map(periodOf) }
+      return { source: `${provider.id}, ${source}`, periods: model.periods.map(periodOf) }
     },
   }
 }
