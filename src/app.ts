@@ -12,6 +12,7 @@ import { type Engine, embeddedBursar } from './embedded.ts'
 import { BursarError } from './errors.ts'
 import type { AccountService } from './http/account-routes.ts'
 import type { ReadinessCheck } from './http/health.ts'
+import type { Readings } from './http/metrics.ts'
 import { limitedKeys, rateLimiter } from './http/rate-limit.ts'
 import { createChanges } from './invoices/changes.ts'
 import { type InvoiceContext, railsOf } from './invoices/context.ts'
@@ -26,6 +27,7 @@ import { readModels } from './models/catalogue.ts'
 import { createCircuit } from './models/circuit.ts'
 import type { CallContext } from './models/reserve.ts'
 import { openRates } from './rates/open.ts'
+import { takeReadings } from './readings.ts'
 import type { Runtime } from './runtime.ts'
 import { openTillLedger } from './till-ledger.ts'
 
@@ -35,6 +37,10 @@ export interface Till {
   /** Rail ids, in the order of the configuration. */
   readonly rails: readonly string[]
   readonly checks: readonly ReadinessCheck[]
+  /** What works less well than it should, though the till can do its work: upstreams that cannot be reached. */
+  readonly degraded: () => string[]
+  /** What can be read off now, for /metrics. */
+  readonly readings: () => Promise<Readings>
   readonly authenticate: (key: string) => Promise<Principal>
   /** What managing accounts, agents and keys needs. */
   readonly accounts: AccountService
@@ -99,6 +105,8 @@ export async function openTill({
     checks: readiness(ledger, chains),
     authenticate: authenticator(config, keys, runtime),
     accounts: accountService(config, ledger, keys),
+    degraded: () => circuit.down().map((name) => `upstream ${name}`),
+    readings: () => takeReadings(invoices),
     calls,
     bursarFor: (principal) => embeddedBursar(engine, principal),
     async bursarOf(externalId) {

@@ -25,6 +25,8 @@ export interface Settings {
   readonly logLevel: string
   /** A till somewhere else that `bursar mcp` is to use, instead of one in its own process. */
   readonly till?: { readonly url: string; readonly key: string | null }
+  /** BURSAR_ADMIN_TOKEN: what a human, or a machine that watches for one, shows instead of a key. */
+  readonly adminToken?: string
 }
 
 export interface ReadOptions {
@@ -57,6 +59,7 @@ export function readSettings({ path, env, cwd, folders, wallet = false }: ReadOp
     port: portOf(nonEmpty(env, 'PORT')),
     logLevel: nonEmpty(env, 'BURSAR_LOG') ?? 'warn',
     ...(url === undefined ? {} : { till: { url, key: nonEmpty(env, 'BURSAR_KEY') ?? null } }),
+    ...adminToken(nonEmpty(env, 'BURSAR_ADMIN_TOKEN')),
   }
 }
 
@@ -180,6 +183,15 @@ function portOf(text: string | undefined): number {
     )
   }
   return port
+}
+
+function adminToken(text: string | undefined): Pick<Settings, 'adminToken'> {
+  if (text === undefined) return {}
+  if (/^[\x21-\x7e]{16,}$/.test(text)) return { adminToken: text }
+  throw broken(
+    'BURSAR_ADMIN_TOKEN is too short to be a secret, or holds spaces.',
+    'Use 16 random characters or more, such as: openssl rand -hex 24',
+  )
 }
 
 function findConfig(folders: readonly string[]): string | null {

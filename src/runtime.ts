@@ -15,6 +15,25 @@ export interface Log {
   error(facts: object, message: string): void
 }
 
+/** Where a call of a model ended. `passed_over`: another upstream was asked then. */
+export interface CallLabels {
+  readonly model: string
+  readonly upstream: string
+  readonly outcome: 'answered' | 'refused' | 'unreached' | 'lost' | 'passed_over'
+}
+
+/** Counts what happens, for whoever watches this process. Labels come from the configuration, never from a caller. */
+export interface Metrics {
+  /** The clock of one attempt to have a call answered; tell it the end. */
+  startCall(): (ended: CallLabels) => void
+  /** Micro-credits that a call was charged. */
+  captured(micro: bigint): void
+  /** The clock of one group commit of so many changes. */
+  startGroup(size: number): () => void
+  /** An endpoint of a chain did not answer, or not as it should. */
+  endpointFailed(chain: string, endpoint: string): void
+}
+
 export interface Runtime {
   /** Unix time in milliseconds. */
   now(): number
@@ -29,6 +48,8 @@ export interface Runtime {
   /** Every outgoing HTTP request goes through this dispatcher. */
   readonly network: Dispatcher
   readonly log: Log
+  /** Absent: nobody watches, and nothing is counted. */
+  readonly metrics?: Metrics
 }
 
 /** API keys, bearer tokens and extended private keys: struck out of every line, whoever logged it. */

@@ -119,6 +119,7 @@ function openEndpoint(text: string, { chain, runtime, identify }: RpcOptions): O
   let restsUntil = 0
 
   function failed(error: unknown): void {
+    runtime.metrics?.endpointFailed(chain, host)
     if (restsUntil <= runtime.now()) {
       const facts = { event: 'endpoint_failed', chain, endpoint: host, error: describe(error) }
       runtime.log.warn(facts, 'A chain endpoint failed.')

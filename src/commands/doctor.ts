@@ -1,8 +1,7 @@
-import { request } from 'undici'
 import type { EndpointReport } from '../chains/chain.ts'
 import { openChains } from '../chains/index.ts'
 import { readCatalogue } from '../credits/packs.ts'
-import { BursarError, toBursarError } from '../errors.ts'
+import { toBursarError } from '../errors.ts'
 import { openTillKey } from '../invoices/till-key.ts'
 import { readModels } from '../models/catalogue.ts'
 import { purseNetworks } from '../purse/open.ts'
@@ -11,6 +10,7 @@ import { walletAddress } from '../purse/wallet.ts'
 import { openTillLedger } from '../till-ledger.ts'
 import { action, type Context, type Registers } from './command.ts'
 import { type Check, checkRates, tryOpen } from './doctor-rates.ts'
+import { checkUpstreams, modelsText } from './doctor-upstreams.ts'
 
 interface Finding {
   readonly name: string
@@ -56,7 +56,7 @@ async function examine(context: Context, check: Check): Promise<void> {
   })
   await check('till key', () => openTillKey({ dataDir: settings.dataDir, runtime }).payee)
   await check('packs', () => [...readCatalogue(config).packs.keys()].join(', ') || 'none')
-  await check('models', () => [...readModels(config).keys()].join(', ') || 'none')
+  await check('models', () => modelsText(readModels(config)))
   await check('keys', () => {
     const first = openChains({ config, runtime }).map((chain) => {
       const { address, path } = chain.recipient(0)
@@ -75,9 +75,7 @@ async function examine(context: Context, check: Check): Promise<void> {
     })
   }
   await checkRates(context, chains, check)
-  for (const [name, upstream] of Object.entries(config.upstreams)) {
-    await check(`upstream ${name}`, () => askUpstream(context, upstream.base_url, upstream.api_key))
-  }
+  await checkUpstreams(context, check)
   if (config.purse) {
     await check('wallet', () => walletAddress(purseConfig(settings).wallet))
     await check('budget', () => {
@@ -93,36 +91,6 @@ function endpointText({ endpoint, height, internal }: EndpointReport): string {
   if (internal === null) return `${endpoint} at block ${height}`
   const how = internal === 'traced' ? 'found in block traces' : 'have to be claimed: no block traces'
   return `${endpoint} at block ${height}, payments by contracts ${how}`
-}
-
-/** Asks for the list of models, which costs nothing. */
-async function askUpstream(
-  { runtime, signal }: Context,
-  baseUrl: string,
-  key: string | undefined,
-): Promise<string> {
-  let status: number
-  try {
-    const { statusCode, body } = await request(`${baseUrl}/models`, {
-      dispatcher: runtime.network,
-      headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
-      headersTimeout: 10_000,
-      signal,
-    })
-    status = statusCode
-    await body.dump()
-  } catch (cause) {
-    throw new BursarError('upstream_error', `${baseUrl} does not answer.`, {
-      remedy: 'Check base_url and the network.',
-      cause,
-    })
-  }
-  if (status === 401 || status === 403) {
-    throw new BursarError('upstream_error', `${baseUrl} refuses the key (${status}).`, {
-      remedy: 'Check its api_key.',
-    })
-  }
-  return `${baseUrl} answers (${status})`
 }
 
 function line({ name, ok, detail, remedy }: Finding): string {

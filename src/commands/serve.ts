@@ -1,4 +1,5 @@
 import { openTill } from '../app.ts'
+import { openMetrics } from '../http/metrics.ts'
 import { startHttp } from '../http/server.ts'
 import { readVersion } from '../version.ts'
 import { action, type Registers, stopped } from './command.ts'
@@ -8,7 +9,10 @@ export const serve: Registers = (program, shell) => {
     .command('serve')
     .description('run the till: sells credits over HTTP (MCP at /mcp) and watches the chains')
     .action(
-      action(shell, async ({ settings, runtime, signal, answer }) => {
+      action(shell, async ({ settings, runtime: plain, signal, answer }) => {
+        const access = settings.config.http.metrics
+        const watched = access === 'off' ? null : await openMetrics()
+        const runtime = watched ? { ...plain, metrics: watched.metrics } : plain
         const till = await openTill({ settings, runtime })
         try {
           const server = await startHttp({
@@ -18,6 +22,16 @@ export const serve: Registers = (program, shell) => {
             port: settings.port,
             allowedHosts: settings.config.http.allowed_hosts,
             checks: till.checks,
+            degraded: till.degraded,
+            ...(watched && access !== 'off'
+              ? {
+                  metrics: {
+                    access,
+                    adminToken: settings.adminToken,
+                    read: () => watched.read(till.readings),
+                  },
+                }
+              : {}),
             authenticate: till.authenticate,
             bursarFor: till.bursarFor,
             calls: till.calls,

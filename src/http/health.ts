@@ -16,14 +16,23 @@ export interface ReadinessCheck {
 /** An orchestrator's probe gives up after a second or a few. */
 const CHECK_MS = 2_000
 
-export function healthRoutes(runtime: Runtime, checks: readonly ReadinessCheck[]): Hono<HttpEnv> {
+/** @param degraded what works less well, and is no reason to send nobody here. */
+export function healthRoutes(
+  runtime: Runtime,
+  checks: readonly ReadinessCheck[],
+  degraded: () => string[] = () => [],
+): Hono<HttpEnv> {
   const app = new Hono<HttpEnv>()
   app.use('*', onlyMethods('GET', 'HEAD'))
   app.get('/healthz', (c) => c.json({ status: 'ok' }))
   app.get('/readyz', async (c) => {
     const results = await Promise.all(checks.map((check) => passes(runtime, check)))
     const failing = checks.filter((_, index) => !results[index]).map((check) => check.name)
-    if (failing.length === 0) return c.json({ status: 'ok', checks: checks.map((check) => check.name) })
+    if (failing.length === 0) {
+      const worse = degraded()
+      const names = checks.map((check) => check.name)
+      return c.json({ status: 'ok', checks: names, ...(worse.length > 0 ? { degraded: worse } : {}) })
+    }
     const code = failing.includes('database') ? 'database_unavailable' : 'chain_unavailable'
     return problemResponse(
       new BursarError(code, `Not ready: ${failing.join(', ')}.`, {

@@ -12,6 +12,7 @@ import { healthRoutes, type ReadinessCheck } from './health.ts'
 import { holdRoutes } from './holds-routes.ts'
 import { type McpRoute, mcpRoutes } from './mcp.ts'
 import { headersOf } from './model-errors.ts'
+import { type MetricsAccess, metricsRoutes } from './metrics-route.ts'
 import { modelRoutes } from './model-routes.ts'
 import { openapi } from './openapi.ts'
 import { problemResponse } from './problem.ts'
@@ -27,6 +28,10 @@ export interface HttpOptions extends Omit<McpRoute, 'mcp'> {
   /** Host names besides those of the loopback interface, without port. */
   readonly allowedHosts: readonly string[]
   readonly checks: readonly ReadinessCheck[]
+  /** What works less well; shown by /readyz, which is 200 all the same. */
+  readonly degraded?: () => string[]
+  /** Absent: there is no /metrics. */
+  readonly metrics?: MetricsAccess
   /** Absent: this server sells no model calls over HTTP. */
   readonly calls?: CallContext
   /** Absent: accounts and keys are not managed here. */
@@ -96,9 +101,10 @@ function routes(
     ),
   )
   // Before the checks of names: probes ask by address, and learn nothing else.
-  const health = healthRoutes(options.runtime, options.checks)
+  const health = healthRoutes(options.runtime, options.checks, options.degraded)
   app.all('/healthz', (c) => health.fetch(c.req.raw))
   app.all('/readyz', (c) => health.fetch(c.req.raw))
+  if (options.metrics) app.route('/metrics', metricsRoutes({ ...options.metrics, ...options, checkHost }))
   app.use('*', knownHosts(checkHost), bodyLimit(MAX_BODY_BYTES))
   app.route('/mcp', mcpRoutes(mcp))
   app.use('/openapi.json', onlyMethods('GET', 'HEAD'))

@@ -22,7 +22,12 @@ export function openLedger({ db, runtime, schedule = soon }: OpenLedger): Ledger
     limit: GROUP_LIMIT,
     schedule,
     conflicts: conflictsOf,
-    commit: (group) => commitGroup(db, runtime, group),
+    async commit(group) {
+      const committed = runtime.metrics?.startGroup(group.length)
+      const results = await commitGroup(db, runtime, group)
+      committed?.()
+      return results
+    },
     // The driver's own error: one item broke the statement that it shares. Anything else concerns all of them.
     splittable: (thrown) => thrown instanceof LibsqlError,
   })

@@ -2,7 +2,7 @@
  * Asks a model's upstreams one after the other, as long as the one before can have charged nothing: it was never
  * reached, or it refused the call because it is busy. Whatever was sent and then lost is never sent again.
  */
-import type { Runtime } from '../runtime.ts'
+import type { CallLabels, Runtime } from '../runtime.ts'
 import { type Model, placed } from './catalogue.ts'
 import type { Circuit } from './circuit.ts'
 import type { Ending } from './ending.ts'
@@ -11,6 +11,14 @@ export interface FailoverContext {
   readonly runtime: Runtime
   /** Absent: nothing is remembered from one call to the next. */
   readonly circuit?: Circuit | undefined
+}
+
+const OUTCOMES: Readonly<Record<Ending['kind'], CallLabels['outcome']>> = {
+  answered: 'answered',
+  forwarded: 'answered',
+  refused: 'refused',
+  unreached: 'unreached',
+  lost: 'lost',
 }
 
 /** Sends the call to one upstream, to be over by then. Never rejects. */
@@ -30,9 +38,16 @@ export async function askInTurn<T extends { readonly ending: Ending }>(
   const untried = [...placed(model)]
   for (let left = deadlineMs; ; left = until - runtime.now()) {
     const place = takeNext(circuit, untried, runtime.now())
+    const ended = runtime.metrics?.startCall()
     const result = await send(place, left)
     const elsewhere = reasonToMove(circuit, place, result.ending, runtime.now())
-    if (elsewhere === null || untried.length === 0 || runtime.now() >= until) return { place, result }
+    const last = elsewhere === null || untried.length === 0 || runtime.now() >= until
+    ended?.({
+      model: place.id,
+      upstream: place.upstream.name,
+      outcome: last ? OUTCOMES[result.ending.kind] : 'passed_over',
+    })
+    if (last) return { place, result }
     runtime.log.warn(
       { model: place.id, upstream: place.upstream.name, reason: elsewhere },
       'An upstream did not take a call; the next one is asked.',

@@ -216,6 +216,7 @@ export async function settle(
     )
   }
   const settled = await (usage ? hold.capture(charge, outcome) : hold.release(outcome))
+  ledger.runtime.metrics?.captured(settled.charged)
   return { settlement, settled }
 }
 

@@ -50,7 +50,7 @@ afterEach(() => till.close())
 
 /** One credit is $0.10, so $1 per million tokens is 10 micro-credits a token. */
 const chat = (usage: object): Behaviour => answers(200, completion({ usage }))
-const claude = (usage: object): Behaviour => answers(200, message(usage as never))
+const claude = (usage: object): Behaviour => answers(200, message(usage))
 /** Enough bytes that this many tokens can be in them. */
 const long = (bytes: number) => [{ role: 'user', content: 'x'.repeat(bytes) }]
 
@@ -98,7 +98,7 @@ describe('a call at list price costs', () => {
           output_tokens: 10,
           input_tokens_details: { cached_tokens: 1_000, cache_write_tokens: 2_000 },
           output_tokens_details: { reasoning_tokens: 4 },
-        } as never),
+        }),
       ),
       // 1000 at 1, 1000 at 0.1, 2000 at 1.25, 10 at 5.
       1_000n + 100n + 2_500n + 50n,
