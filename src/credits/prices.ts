@@ -71,8 +71,8 @@ export function costOf(price: Price, usage: TokenCounts): MicroCredits {
 }
 
 /** The tier of a call with this much input: the last one that it is above. */
-function ratesFor({ tiers, ...base }: TokenPrice, inputTokens: number): TokenRates {
-  return tiers?.findLast(({ aboveInputTokens }) => inputTokens > aboveInputTokens) ?? base
+function ratesFor(price: TokenPrice, inputTokens: number): TokenRates {
+  return price.tiers?.findLast(({ aboveInputTokens }) => inputTokens > aboveInputTokens) ?? price
 }
 
 /** Micro-credits per million tokens read from a cache, written to it, and written to it for an hour. */
@@ -81,35 +81,46 @@ function cacheRates(rates: TokenRates): [MicroCredits, MicroCredits, MicroCredit
   return [rates.microPerMillionCachedInput ?? input, write, rates.microPerMillionCacheWrite1h ?? write]
 }
 
-/** The most that a call can cost in one tier, before rounding: micro-credits times a million. */
+/**
+ * The most that a call can cost in one tier, before rounding: micro-credits times a million. Nobody knows beforehand
+ * what a cache will read or write, nor how much will be reasoning: all of it at the highest of its prices.
+ */
 interface Ceiling {
   readonly input: bigint
   /** For each output token. */
   readonly perOutput: bigint
 }
 
-/**
- * For each tier that input of at most this size can reach. Nobody knows beforehand what a cache will read or write, nor
- * how much will be reasoning: all of it at the highest of its prices.
- */
-function ceilings({ tiers = [], ...base }: TokenPrice, inputTokens: number): Ceiling[] {
-  const all = [{ ...base, aboveInputTokens: -1 }, ...tiers]
-  return all.flatMap((rates, index) => {
-    if (inputTokens <= rates.aboveInputTokens) return []
-    const most = Math.min(inputTokens, all[index + 1]?.aboveInputTokens ?? inputTokens)
-    const perInput = cacheRates(rates).reduce(max, rates.microPerMillionInput)
-    const { microPerMillionOutput: output, microPerMillionReasoning: reasoning = output } = rates
-    return [{ input: BigInt(most) * perInput, perOutput: max(output, reasoning) }]
-  })
+function ceiling(rates: TokenRates, inputTokens: number): Ceiling {
+  const { microPerMillionInput: input, microPerMillionCacheWrite: write = input } = rates
+  const cached = rates.microPerMillionCachedInput ?? input
+  const write1h = rates.microPerMillionCacheWrite1h ?? write
+  const { microPerMillionOutput: output, microPerMillionReasoning: reasoning = output } = rates
+  return {
+    input: BigInt(inputTokens) * max(max(input, cached), max(write, write1h)),
+    perOutput: max(output, reasoning),
+  }
+}
+
+/** One for each tier that input of at most this size can reach, with as much of it as stays in that tier. */
+function ceilings(price: TokenPrice, inputTokens: number): Ceiling[] {
+  const { tiers = [] } = price
+  const within = (next: number) => Math.min(inputTokens, tiers[next]?.aboveInputTokens ?? inputTokens)
+  const all = [ceiling(price, within(0))]
+  for (const [index, tier] of tiers.entries()) {
+    if (inputTokens > tier.aboveInputTokens) all.push(ceiling(tier, within(index + 1)))
+  }
+  return all
 }
 
 /** What to hold for a call within these bounds: never less than any cost within them, and more than zero. */
 export function worstCase(price: Price, { inputTokens, outputTokens }: TokenCounts): MicroCredits {
   if (price.kind === 'call') return max(price.microPerCall, SMALLEST_HOLD)
-  const output = BigInt(outputTokens)
-  return ceilings(price, inputTokens)
-    .map(({ input, perOutput }) => ceilDiv(input + output * perOutput, MILLION))
-    .reduce(max, SMALLEST_HOLD)
+  const tokens = BigInt(outputTokens)
+  let most = SMALLEST_HOLD * MILLION
+  for (const { input, perOutput } of ceilings(price, inputTokens))
+    most = max(most, input + tokens * perOutput)
+  return ceilDiv(most, MILLION)
 }
 
 /**
@@ -124,14 +135,12 @@ export function affordableTokens(
   const fits = (outputTokens: number) => worstCase(price, { inputTokens, outputTokens }) <= available
   if (fits(limit)) return limit
   if (price.kind === 'call' || !fits(1)) return 0
-  // ceil(x / M) <= a means x <= a * M. Somewhere an output token costs something, or `limit` would fit as one does.
-  return Number(
-    ceilings(price, inputTokens)
-      .map(({ input, perOutput }) =>
-        perOutput === 0n ? BigInt(limit) : (available * MILLION - input) / perOutput,
-      )
-      .reduce(min, BigInt(limit)),
-  )
+  let most = BigInt(limit)
+  for (const { input, perOutput } of ceilings(price, inputTokens)) {
+    // ceil(x / M) <= a means x <= a * M.
+    if (perOutput > 0n) most = min(most, (available * MILLION - input) / perOutput)
+  }
+  return Number(most)
 }
 
 /** The price as a receipt keeps it, JSON; integers as text, with their unit in the name. */

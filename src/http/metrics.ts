@@ -2,8 +2,8 @@
  * What a till counts and measures, in Prometheus' format. Labels are the seller's own words (models, upstreams, chains,
  * endpoints), so their number is bounded; no account is ever one. prom-client is loaded with this and only for it.
  */
-import type { Counter, Histogram } from 'prom-client'
 import type { CallLabels, Metrics } from '../runtime.ts'
+import { type Count, counts, type Distribution, distributions, type Family } from './tallies.ts'
 
 /** What is looked up when somebody asks, because it is true of all processes on one database. */
 export interface Readings {
@@ -43,7 +43,7 @@ export async function openMetrics(): Promise<OpenMetrics> {
     registers,
   })
   return {
-    metrics: createCounters(prometheus, registers),
+    metrics: createCounters(registry),
     async read(readings) {
       try {
         gauges.set(await readings())
@@ -58,83 +58,60 @@ export async function openMetrics(): Promise<OpenMetrics> {
 
 type Registers = InstanceType<Prometheus['Registry']>[]
 
-function createCounters({ Counter, Histogram }: Prometheus, registers: Registers): Metrics {
-  const calls = new Counter({
-    name: 'bursar_calls_total',
-    help: 'Model calls that were sent to an upstream, by how that ended.',
-    labelNames: ['model', 'upstream', 'outcome'],
-    registers,
-  })
-  const seconds = new Histogram({
-    name: 'bursar_call_seconds',
-    help: 'From sending a model call until its answer has been passed on.',
-    labelNames: ['model', 'upstream'],
-    buckets: CALL_SECONDS,
-    registers,
-  })
-  const captured = new Counter({
-    name: 'bursar_credits_captured_total',
-    help: 'Credits that model calls were charged by this process.',
-    registers,
-  })
-  const sizes = new Histogram({
-    name: 'bursar_commit_changes',
-    help: 'Holds and outcomes in one group commit.',
-    buckets: GROUP_SIZES,
-    registers,
-  })
-  const commits = new Histogram({
-    name: 'bursar_commit_seconds',
-    help: 'Duration of a group commit.',
-    buckets: COMMIT_SECONDS,
-    registers,
-  })
-  const endpoints = new Counter({
-    name: 'bursar_endpoint_failures_total',
-    help: 'Requests that an endpoint of a chain did not answer as it should.',
-    labelNames: ['chain', 'endpoint'],
-    registers,
-  })
-  const ended = childrenOf(calls, seconds)
+function createCounters(registry: InstanceType<Prometheus['Registry']>): Metrics {
+  const calls = counts('bursar_calls_total', 'Model calls that were sent to an upstream, by how that ended.')
+  const seconds = distributions(
+    'bursar_call_seconds',
+    'From sending a model call until its answer has been passed on.',
+    CALL_SECONDS,
+  )
+  const captured = counts(
+    'bursar_credits_captured_total',
+    'Credits that this process charged for model calls.',
+  )
+  const sizes = distributions('bursar_commit_changes', 'Holds and outcomes in one group commit.', GROUP_SIZES)
+  const commits = distributions('bursar_commit_seconds', 'Duration of a group commit.', COMMIT_SECONDS)
+  const endpoints = counts(
+    'bursar_endpoint_failures_total',
+    'Requests that an endpoint of a chain did not answer as it should.',
+  )
+  for (const { metric } of [calls, seconds, captured, sizes, commits, endpoints])
+    registry.registerMetric(metric)
+  const [credits, size, commit] = [captured.of({}), sizes.of({}), commits.of({})]
+  const ended = seriesOf(calls, seconds)
   return {
     startCall() {
       const started = performance.now()
       return (labels) => ended(labels, (performance.now() - started) / 1000)
     },
     // A counter is for graphs: the ledger has the exact sums.
-    captured: (micro) => captured.inc(Number(micro) / 1_000_000),
-    startGroup(size) {
+    captured: (micro) => credits.add(Number(micro) / 1_000_000),
+    startGroup(changes) {
       const started = performance.now()
       return () => {
-        sizes.observe(size)
-        commits.observe((performance.now() - started) / 1000)
+        size.observe(changes)
+        commit.observe((performance.now() - started) / 1000)
       }
     },
-    endpointFailed: (chain, endpoint) => endpoints.inc({ chain, endpoint }),
+    endpointFailed: (chain, endpoint) => endpoints.of({ chain, endpoint }).add(1),
   }
 }
 
-/** Looks each set of labels up once: that costs more than counting. */
-function childrenOf(
-  calls: Counter<'model' | 'upstream' | 'outcome'>,
-  seconds: Histogram<'model' | 'upstream'>,
+/** Remembers the numbers of each set of labels. */
+function seriesOf(
+  calls: Family<Count>,
+  seconds: Family<Distribution>,
 ): (labels: CallLabels, took: number) => void {
-  const known = new Map<string, (took: number) => void>()
+  const known = new Map<string, { readonly call: Count; readonly duration: Distribution }>()
   return ({ model, upstream, outcome }, took) => {
     const key = `${outcome}\n${upstream}\n${model}`
-    let count = known.get(key)
-    if (!count) {
-      const [call, duration] = [
-        calls.labels({ model, upstream, outcome }),
-        seconds.labels({ model, upstream }),
-      ]
-      count = (each) => {
-        call.inc()
-        duration.observe(each)
-      }
-      known.set(key, count)
+    let series = known.get(key)
+    if (!series) {
+      series = { call: calls.of({ model, upstream, outcome }), duration: seconds.of({ model, upstream }) }
+      known.set(key, series)
     }
-    count(took)
+    series.call.add(1)
+    series.duration.observe(took)
   }
 }
 
