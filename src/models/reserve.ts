@@ -295,7 +295,9 @@ function tooFewCredits(
   { affordable, required, refused }: Shortage,
 ): BursarError {
   const missing = max(required - available, 0n)
-  const reason = available + held >= required ? 'held' : 'empty'
+  // With what running calls give back, it might at least be fitted.
+  const least = fit ? worstCase(model.price, { ...bounds, outputTokens: fit.floor }) : required
+  const reason = available + held >= least ? 'held' : 'empty'
   const perChoice = affordable / (fit?.choices ?? 1)
   const advice = [
     ...(perChoice > 0 ? [`ask for at most ${perChoice} max_tokens`] : []),

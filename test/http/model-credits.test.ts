@@ -58,6 +58,21 @@ describe('credits that do not suffice', () => {
     expect(response.headers.get('x-should-retry')).toBeNull()
     await running
   })
+
+  test('that running calls hold may come back for a call that can be fitted', async () => {
+    await calls.restart({ credits: required + 100n, upstream: { timeout_ms: 400 } })
+    calls.upstream.behave(hangs)
+    const running = calls.till.post(CHAT, ASK)
+    await calls.arrived(1)
+    // More than there is, even with what is held; 50 tokens of it would do.
+    const large = { ...ASK, model: 'newer', max_tokens: 128_000 }
+    const response = await calls.till.post(CHAT, large, { 'x-bursar-fit': '50' })
+    expect(await refusal(response, 402, 'insufficient_credits')).toMatchObject({ reason: 'held' })
+    expect(response.headers.get('x-should-retry')).toBeNull()
+    const whole = await calls.till.post(CHAT, large)
+    expect(await refusal(whole, 402, 'insufficient_credits')).toMatchObject({ reason: 'empty' })
+    await running
+  })
 })
 
 describe('fitting', () => {
