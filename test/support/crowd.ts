@@ -76,14 +76,14 @@ export function gatherCrowd(urls: readonly string[], key: string): Crowd {
       return (await Promise.all(each)).flat()
     },
     watch(look) {
-      let over = false
+      const over = new AbortController()
       const seen: Awaited<ReturnType<typeof look>>[] = []
       const looking = (async () => {
-        for (; !over; await delay(2)) seen.push(await look())
+        for (; !over.signal.aborted; await delay(2)) seen.push(await look())
       })()
       return {
         async stop() {
-          over = true
+          over.abort()
           await looking
           return seen
         },
