@@ -245,7 +245,7 @@ export const configSchema = z.strictObject({
         .max(10_000_000)
         .default(1024)
         .describe(
-          'A call whose output limit the balance cannot cover gets the limit that it can, down to this many tokens; 0 refuses instead. A caller may set its own with the header x-bursar-fit',
+          'A call whose output limit the balance cannot cover gets the limit that it can, down to this many tokens; 0 refuses instead. A caller may set its own, with x-bursar-fit or bursar_fit',
         ),
       margin_percent: decimal
         .default('0')

@@ -8,6 +8,7 @@ import type { AccountPrincipal } from '../ledger/keys.ts'
 import { ANTHROPIC_VERSION } from '../models/chat.ts'
 import type { Endpoint, Format } from '../models/endpoints/endpoint.ts'
 import { ENDPOINTS } from '../models/endpoints/index.ts'
+import { fitFloorOf } from '../models/fit.ts'
 import { forward, type RawCall } from '../models/forward.ts'
 import { modelList } from '../models/listing.ts'
 import type { CallContext, Caller } from '../models/reserve.ts'
@@ -41,7 +42,6 @@ const MAX_BODY_BYTES = 32 * 1024 * 1024
 const MODELS = '/v1/models'
 /** Claude Code looks whether its API is there, without a key. */
 const HELLO = '/api/hello'
-const MAX_FLOOR = 10_000_000
 
 export function modelRoutes(options: ModelRoutesOptions): ModelRoutes {
   const endpoints = new Map(ENDPOINTS.map((endpoint) => [endpoint.route, endpoint]))
@@ -164,7 +164,7 @@ async function callOf(endpoint: Endpoint, request: IncomingMessage): Promise<Raw
       endpoint.format === 'anthropic' && /[?&]beta=true(?:&|$)/.test(request.url ?? '') ? '?beta=true' : '',
     headers: endpoint.format === 'anthropic' ? anthropicHeaders(request) : {},
     idempotencyKey: header(request, 'idempotency-key'),
-    fitFloor: fitFloor(header(request, 'x-bursar-fit')),
+    fitFloor: fitHeader(request),
     body: await readRequest(request, MAX_BODY_BYTES),
   }
 }
@@ -182,12 +182,9 @@ function anthropicHeaders(request: IncomingMessage): Record<string, string> {
 }
 
 /** `x-bursar-fit: 256`: shrink the output limit to what the balance affords, down to 256 tokens; `off`: refuse. */
-function fitFloor(value: string | undefined): number | undefined {
-  if (value === undefined) return undefined
-  if (value === 'off') return 0
-  const floor = /^\d{1,8}$/.test(value) ? Number(value) : Number.NaN
-  if (floor <= MAX_FLOOR) return floor
-  throw invalid(`The header x-bursar-fit must be "off", or 0 to ${MAX_FLOOR} tokens.`)
+function fitHeader(request: IncomingMessage): number | undefined {
+  const value = header(request, 'x-bursar-fit')
+  return fitFloorOf(/^\d{1,8}$/.test(value ?? '') ? Number(value) : value, 'The header x-bursar-fit')
 }
 
 function decoded(id: string): string {

@@ -5,12 +5,13 @@
 import { isUtf8 } from 'node:buffer'
 import { invalid } from '../errors.ts'
 import { asRecord, type JsonObject } from './answer.ts'
+import { FIT_MEMBER } from './fit.ts'
 
 export interface RequestBody {
   /** Parsed: to look at. */
   readonly fields: JsonObject
   readonly bytes: number
-  /** The body with these members set (JSON text) or left out (null). */
+  /** The body with these members set (JSON text) or left out (null), and without what is Bursar's own. */
   with(changes: Readonly<Record<string, string | null>>): string
   /** The text of each element of a member that is a list; none of any other. */
   elements(name: string): string[]
@@ -22,6 +23,7 @@ export function readBody(raw: Buffer): RequestBody {
   const text = raw.toString('utf8')
   const fields = parsed(text)
   const members = membersOf(text)
+  members.delete(FIT_MEMBER)
   return {
     fields,
     bytes: raw.length,

@@ -12,6 +12,7 @@ import type { Endpoint, Plan, StreamMeter } from './endpoints/endpoint.ts'
 import { ENDPOINTS } from './endpoints/index.ts'
 import { askInTurn } from './failover.ts'
 import { errorOf, type Failure, rawFailureOf, stillRunning } from './failure.ts'
+import { FIT_MEMBER, fitFloorOf } from './fit.ts'
 import { type Relayed, relay } from './relay.ts'
 import {
   type CallContext,
@@ -70,8 +71,10 @@ export async function forward(
   const body = readBody(call.body)
   const model = sellableAt(call.endpoint, ctx.models, body.fields['model'])
   const plan = call.endpoint.plan(model, body)
+  // What stands in the request itself was meant for it; a header may be a client's habit.
+  const fitFloor = fitFloorOf(body.fields[FIT_MEMBER], FIT_MEMBER) ?? call.fitFloor
   if (call.endpoint.free) return forwardFree(ctx, model, { ...call, plan }, client)
-  const reservation = await reserve(ctx, caller, workOf(ctx, call, model, plan))
+  const reservation = await reserve(ctx, caller, workOf(ctx, { ...call, fitFloor }, model, plan))
   if (reservation.kind === 'running') throw stillRunning(reservation.ref)
   if (reservation.kind === 'replayed') return replay(ctx, caller, reservation)
   return run(ctx, reservation, { ...call, plan }, client)

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { ASK, CHAT, CLAUDE, callSuite, MESSAGES, RESPOND, RESPONSES, refusal } from '../support/calls.ts'
+import { saysNext } from '../support/scripted-model.ts'
 import { chatFrames, message, messageFrames, responseObject, streams } from '../support/streams.ts'
 import { answers, completes, hangs, refuses } from '../support/upstream.ts'
 
@@ -98,6 +99,43 @@ describe('fitting', () => {
     const response = await calls.till.post(CHAT, big, { 'x-bursar-fit': '50' })
     expect(response.status).toBe(200)
     expect(calls.lastBody()).toMatchObject({ max_completion_tokens: 50 })
+  })
+
+  test.each([
+    [CHAT, { ...big, bursar_fit: 20 }, 'max_completion_tokens'],
+    [
+      RESPONSES,
+      { ...RESPOND, model: 'newer', max_output_tokens: 128_000, bursar_fit: 20 },
+      'max_output_tokens',
+    ],
+    [MESSAGES, { ...CLAUDE, max_tokens: 4000, bursar_fit: 20 }, 'max_tokens'],
+  ])('is asked for in the body of %s, which the upstream gets without it', async (path, ask, limit) => {
+    const bound = BigInt(JSON.stringify(ask).length + 16 + 128) * 20n
+    await calls.restart({ credits: bound + 50n * 20n })
+    calls.upstream.behave(saysNext(() => ({ text: 'Good day.' })))
+    // The body says more than the header, and both more than the seller.
+    const response = await calls.till.post(path, ask, { 'x-bursar-fit': 'off' })
+    expect(response.status).toBe(200)
+    expect(calls.lastBody()).toMatchObject({ [limit]: 50 })
+    expect(calls.sent().at(-1)?.raw).not.toContain('bursar_fit')
+    expect(await calls.till.charged()).toBe(220n)
+    const off = await calls.till.post(path, { ...ask, bursar_fit: 'off' }, { 'x-bursar-fit': '20' })
+    await refusal(off, 402, 'insufficient_credits')
+    await refusal(await calls.till.post(path, { ...ask, bursar_fit: 51 }), 402, 'insufficient_credits')
+    expect(calls.sent()).toHaveLength(1)
+  })
+
+  test.each([
+    [
+      '/v1/embeddings',
+      { model: 'gpt', input: 'one' },
+      { object: 'list', data: [], usage: { prompt_tokens: 1 } },
+    ],
+    [`${MESSAGES}/count_tokens`, { model: 'claude', messages: CLAUDE.messages }, { input_tokens: 14 }],
+  ])('changes nothing at %s, where there is no output', async (path, ask, answer) => {
+    calls.upstream.behave(answers(200, answer))
+    expect((await calls.till.post(path, { ...ask, bursar_fit: 20 })).status).toBe(200)
+    expect(calls.lastBody()).not.toHaveProperty('bursar_fit')
   })
 
   test('shares what there is between the choices', async () => {

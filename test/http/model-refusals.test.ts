@@ -27,6 +27,9 @@ describe('bad input', () => {
     ['a fraction of a token', { ...ASK, max_completion_tokens: 1.5 }, 400, 'invalid_request'],
     ['an absurd number of choices', { ...ASK, n: 1e9 }, 400, 'invalid_request'],
     ['no messages', { model: 'gpt' }, 400, 'invalid_request'],
+    ['a fit that is neither', { ...ASK, bursar_fit: 'please' }, 400, 'invalid_request'],
+    ['a fit below zero', { ...ASK, bursar_fit: -1 }, 400, 'invalid_request'],
+    ['a fit in part of a token', { ...ASK, bursar_fit: 0.5 }, 400, 'invalid_request'],
     ['stream that is neither', { ...ASK, stream: 'yes' }, 400, 'invalid_request'],
   ])('%s', async (_, body, status, code) => {
     const response = await calls.till.post(CHAT, body)
