@@ -1,9 +1,12 @@
 /**
- * Installs what the tests need and npm does not bring. On Debian, as root, it does so by itself; elsewhere it
- * prints the command. Tests whose node is missing then say so and are skipped, in CI they fail.
+ * Installs what the tests need and the root `npm ci` does not bring. A Bitcoin node: on Debian, as root, by itself;
+ * elsewhere it prints the command. Claude Code and Codex: from npm, into a folder of their own. Tests that miss theirs
+ * then say so and are skipped, in CI they fail.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 const litecoind = ['/usr/lib/litecoin/litecoind', '/usr/bin/litecoind']
 const needed = [
@@ -27,6 +30,36 @@ if (packages.length > 0) {
       `The tests can use ${missing.map(({ what }) => what).join(', ')}. On Debian: sudo ${command}`,
     )
   }
+}
+
+installCommandLines(fileURLToPath(new URL('../clients/cli/', import.meta.url)))
+
+/** 250 MB to fetch the first time, in ten seconds or so. Their own install scripts are not needed. */
+function installCommandLines(folder: string): void {
+  const wanted = versionsIn(join(folder, 'package-lock.json'))
+  const present = versionsIn(join(folder, 'node_modules', '.package-lock.json'))
+  if (Object.entries(wanted).every(([name, version]) => present[name] === version)) return
+  console.error('Installing Claude Code and Codex for the tests, in test/clients/cli')
+  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
+  const { status } = spawnSync('npm', args, {
+    cwd: folder,
+    stdio: ['ignore', 'ignore', 'inherit'],
+    timeout: 300_000,
+  })
+  if (status !== 0) console.error('npm failed: the tests of Claude Code and Codex will be skipped.')
+}
+
+/** Of the packages for every system; those for others than this one are never installed. */
+function versionsIn(lock: string): Record<string, string> {
+  if (!existsSync(lock)) return {}
+  const { packages } = JSON.parse(readFileSync(lock, 'utf8')) as {
+    packages: Record<string, { version?: string; optional?: boolean }>
+  }
+  return Object.fromEntries(
+    Object.entries(packages).flatMap(([name, { version, optional }]) =>
+      version === undefined || optional ? [] : [[name, version]],
+    ),
+  )
 }
 
 function onPath(name: string): boolean {
