@@ -34,7 +34,7 @@ if (packages.length > 0) {
 
 installCommandLines(fileURLToPath(new URL('../clients/cli/', import.meta.url)))
 
-/** 250 MB to fetch the first time, in ten seconds or so. Their own install scripts are not needed. */
+/** 800 MB on disk, in ten seconds or so the first time. Their own install scripts are not needed. */
 function installCommandLines(folder: string): void {
   const wanted = versionsIn(join(folder, 'package-lock.json'))
   const present = versionsIn(join(folder, 'node_modules', '.package-lock.json'))
