@@ -29,10 +29,15 @@ const CONNECTIONS = 500
 const PIPELINED = 10
 
 export function gatherCrowd(urls: readonly string[], key: string): Crowd {
-  const pools = urls.map(
-    (url) =>
-      new Pool(url, { connections: CONNECTIONS, pipelining: PIPELINED, headersTimeout: 0, bodyTimeout: 0 }),
-  )
+  const options = {
+    connections: CONNECTIONS,
+    pipelining: PIPELINED,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    // Four of the five seconds that a till keeps an idle connection: none is used while it is being closed.
+    keepAliveTimeoutThreshold: 4_000,
+  }
+  const pools = urls.map((url) => new Pool(url, options))
   const running = new Set<Promise<Answer>>()
 
   async function send(till: number, body: object, headers: Headers): Promise<Answer> {

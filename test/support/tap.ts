@@ -27,6 +27,8 @@ export async function startTap(): Promise<Tap> {
     const answer = await request(`${target}${incoming.url}`, {
       method: asked ? 'POST' : 'GET',
       headers,
+      // A connection each: none that the till is just closing.
+      reset: true,
       ...(asked ? { body: incoming } : {}),
     })
     if (asked) notes.push(answer.statusCode)

@@ -74,6 +74,8 @@ export async function startScriptedUpstream(first: Behaviour = completes()): Pro
       waiting = waiting.filter((waiter) => waiter.count > received.length)
     })
   })
+  // Whoever calls closes idle connections first: on a busy machine a call may else meet one that is just being closed.
+  server.keepAliveTimeout = 0
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
