@@ -113,11 +113,21 @@ export async function reserve(ctx: CallContext, caller: Caller, asked: Work): Pr
         const beyond = allowance && allowanceRefusal(allowance, wish)
         throw beyond
           ? beyondAllowance(asked, affordable, beyond)
-          : tooFewCredits(asked, balance, { affordable, required, refused: error })
+          : tooFewCredits(asked, balance, {
+              affordable,
+              required,
+              least: leastOf(asked, quotes),
+              refused: error,
+            })
       }
       work = { ...asked, bounds: { ...asked.bounds, outputTokens: affordable } }
     }
   }
+}
+
+/** What the call costs at least, in the worst case: fitted as far as its caller takes it. */
+function leastOf({ bounds, fit }: Work, quotes: readonly Quote[]): MicroCredits {
+  return dearest(quotes, fit ? { ...bounds, outputTokens: fit.floor } : bounds)
 }
 
 /** Neither another model nor another agent is a matter of fewer tokens. */
@@ -286,17 +296,18 @@ function beyondAllowance({ fit }: Work, affordable: number, refused: BursarError
 interface Shortage {
   readonly affordable: number
   readonly required: MicroCredits
+  /** The same for a call that is fitted. */
+  readonly least: MicroCredits
   readonly refused: BursarError
 }
 
 function tooFewCredits(
   { fit }: Work,
   { available, held }: Balance,
-  { affordable, required, refused }: Shortage,
+  { affordable, required, least, refused }: Shortage,
 ): BursarError {
   const missing = max(required - available, 0n)
   // With what running calls give back, it might at least be fitted.
-  const least = fit ? worstCase(model.price, { ...bounds, outputTokens: fit.floor }) : required
   const reason = available + held >= least ? 'held' : 'empty'
   const perChoice = affordable / (fit?.choices ?? 1)
   const advice = [
