@@ -72,6 +72,7 @@ async function measure(plan: Plan, upstreamPort: number, ask: Load): Promise<Mea
     const samples: Sample[] = []
     let total = 0
     const one = async (target: Target, { mode, connections }: Case, warmUpMs: number, ms: number) => {
+      const before = target.cpu()
       const measured = await ask(target, { connections, warmUpMs, ms, streamed: mode === 'streamed' })
       if (measured.failed > 0) {
         const said = target.output?.().slice(-1000) ?? ''
@@ -79,7 +80,9 @@ async function measure(plan: Plan, upstreamPort: number, ask: Load): Promise<Mea
 ${said}`)
       }
       if (target.name === 'bursar') total += measured.total
-      return measured
+      const used = target.cpu()
+      const cpu = used === null || before === null ? null : (used - before) / Math.max(1, measured.total)
+      return { ...measured, cpu }
     }
     const cases = plan.modes.flatMap((mode) => plan.connections.map((connections) => ({ mode, connections })))
     for (const each of cases) for (const target of targets) await one(target, each, 0, FIRST_MS)

@@ -10,6 +10,8 @@ export interface Case {
 
 export interface Sample extends Case, Measured {
   readonly target: TargetName
+  /** Microseconds of CPU a call, of the gateway's process. */
+  readonly cpu: number | null
 }
 
 export interface Measurements {
@@ -26,6 +28,7 @@ interface Row extends Case {
   readonly p50: number
   readonly p99: number
   readonly firstByteP50: number
+  readonly cpu: number | null
   readonly toPortkey: number | null
   readonly toPassThrough: number | null
 }
@@ -72,6 +75,7 @@ function rowsOf(samples: readonly Sample[]): Row[] {
         p50: median(own.map((s) => s.p50)) ?? 0,
         p99: median(own.map((s) => s.p99)) ?? 0,
         firstByteP50: median(own.map((s) => s.firstByteP50)) ?? 0,
+        cpu: median(own.flatMap((s) => s.cpu ?? [])),
         toPortkey: ratio(rate, perSecond('portkey')),
         toPassThrough: ratio(rate, perSecond('pass-through')),
       }
@@ -128,6 +132,7 @@ function table(rows: readonly Row[]): string {
       time(row.p50),
       time(row.p99),
       time(row.firstByteP50),
+      row.cpu === null ? '' : time(row.cpu),
       row.toPortkey?.toFixed(2) ?? '',
       row.toPassThrough?.toFixed(2) ?? '',
     ]),

@@ -1,4 +1,6 @@
 /** What is measured, each as a process of its own over the same upstream. */
+
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,6 +21,8 @@ export interface Target {
   readonly name: TargetName
   readonly port: number
   readonly headers: Readonly<Record<string, string>>
+  /** CPU time that its process has used, microseconds; null where the system does not say. */
+  cpu(): number | null
   /** For Bursar: how many calls its ledger has charged, and how many it still holds. */
   books?(): Promise<{ readonly charged: number; readonly open: number }>
   /** For Bursar: what its process uses, once the garbage is gone. */
@@ -46,19 +50,36 @@ export async function startUpstream(): Promise<{ port: number; stop(): Promise<v
 export async function startTarget(name: TargetName, upstreamPort: number): Promise<Target> {
   const origin = `http://127.0.0.1:${upstreamPort}`
   const headers = { authorization: 'Bearer bench-key' }
-  if (name === 'direct') return { name, port: upstreamPort, headers, stop: async () => undefined }
+  if (name === 'direct')
+    return { name, port: upstreamPort, headers, cpu: () => null, stop: async () => undefined }
   if (name === 'pass-through') return { name, headers, ...(await startScript('pass-through.ts', [origin])) }
   return name === 'portkey' ? await startPortkey(origin) : await startBursar(origin)
 }
 
-async function startScript(
-  file: string,
-  args: readonly string[],
-): Promise<{ port: number; stop: Started['stop'] }> {
+interface Script extends Pick<Target, 'cpu'>, Pick<Started, 'stop' | 'output'> {
+  readonly port: number
+}
+
+async function startScript(file: string, args: readonly string[]): Promise<Script> {
   const script = fileURLToPath(new URL(file, import.meta.url))
   const started = start(process.execPath, [script, ...args])
   const [, port] = await printed(started, /listening (\d+)/)
-  return { port: Number(port), stop: started.stop, output: started.output }
+  return { port: Number(port), ...processOf(started) }
+}
+
+function processOf(started: Started): Pick<Script, 'cpu' | 'stop' | 'output'> {
+  return { cpu: () => cpuOf(started.child.pid), stop: started.stop, output: started.output }
+}
+
+/** Of the whole process, its garbage collector included (proc(5), in hundredths of a second). */
+function cpuOf(pid: number | undefined): number | null {
+  try {
+    const [user, system] =
+      readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ').slice(11, 13) ?? []
+    return (Number(user) + Number(system)) * 10_000
+  } catch {
+    return null
+  }
 }
 
 async function startPortkey(origin: string): Promise<Target> {
@@ -73,7 +94,7 @@ async function startPortkey(origin: string): Promise<Target> {
     'x-portkey-provider': 'openai',
     'x-portkey-custom-host': `${origin}/v1`,
   }
-  return { name: 'portkey', port, headers, stop: started.stop, output: started.output }
+  return { name: 'portkey', port, headers, ...processOf(started) }
 }
 
 /** `bursar serve` as anybody would run it: a file, synchronous FULL, an account with credits, a price per token. */
@@ -98,7 +119,7 @@ async function startBursar(origin: string): Promise<Target> {
     headers: { authorization: `Bearer ${key}` },
     books: () => booksOf(database),
     memory: () => memoryOf(started),
-    output: started.output,
+    ...processOf(started),
     async stop() {
       await started.stop()
       await rm(folder, { recursive: true, force: true })
