@@ -10,21 +10,37 @@ import { tooLarge } from './security.ts'
  */
 export function readRequest(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) return Promise.reject(tooLarge(maxBytes))
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
-  const chunks: Buffer[] = []
-  let size = 0
-  request.on('data', (chunk: Buffer) => {
-    size += chunk.length
-    if (size > maxBytes) {
-      request.pause()
-      reject(tooLarge(maxBytes))
-    } else chunks.push(chunk)
+  return new Promise((resolve, reject) => {
+    // Most bodies arrive in one piece.
+    let first: Buffer | undefined
+    let more: Buffer[] | undefined
+    let size = 0
+    let over = false
+    const fail = (reason: unknown): void => {
+      if (!over) reject(reason)
+      over = true
+    }
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size > maxBytes) {
+        request.pause()
+        fail(tooLarge(maxBytes))
+      } else if (!first) first = chunk
+      else if (more) more.push(chunk)
+      else more = [first, chunk]
+    })
+    request.on('end', () => {
+      over = true
+      resolve(more ? Buffer.concat(more) : (first ?? EMPTY))
+    })
+    request.on('error', fail)
+    request.on('close', () => {
+      if (!over) fail(new Error('The client went away.'))
+    })
   })
-  request.on('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)))
-  request.on('error', reject)
-  request.on('close', () => reject(new Error('The client went away.')))
-  return promise
 }
+
+const EMPTY = Buffer.alloc(0)
 
 /** A header as one text; where it was sent twice, Node has joined or dropped the second. */
 export function header(request: IncomingMessage, name: string): string | undefined {
@@ -32,24 +48,31 @@ export function header(request: IncomingMessage, name: string): string | undefin
   return Array.isArray(value) ? value[0] : value
 }
 
+/**
+ * The other side of a response, as the forwarding of a call sees it. No getters: in V8 each object literal with one
+ * makes a hidden class of its own, which keeps what the getter sees until a full collection.
+ */
 export function clientOf(response: ServerResponse): Client {
-  const left: (() => void)[] = []
+  let left: (() => void)[] | null = null
   let gone = response.destroyed
-  response.once('close', () => {
+  response.on('close', () => {
     if (response.writableFinished) return
     gone = true
-    for (const tell of left) tell()
+    for (const tell of left ?? []) tell()
   })
   return {
-    start: (headers) => response.writeHead(200, headers).flushHeaders(),
+    start(headers) {
+      response.writeHead(200, headers)
+      // What has arrived with the head leaves with it; else the head goes alone.
+      process.nextTick(() => response.flushHeaders())
+    },
     write: (chunk) => response.write(chunk),
     onDrain: (resume) => void response.on('drain', resume),
-    get gone() {
-      return gone
-    },
+    gone: () => gone,
     onGone(tell) {
       if (gone) tell()
-      else left.push(tell)
+      else if (left) left.push(tell)
+      else left = [tell]
     },
   }
 }

@@ -98,7 +98,7 @@ export type Authenticate = (key: string) => Promise<Principal>
  *
  * @throws {BursarError} unauthorized, unless the key is known and in force.
  */
-export async function principalOf(
+export function principalOf(
   authenticate: Authenticate,
   authorization: string | undefined,
   apiKey: string | undefined,

@@ -1,5 +1,5 @@
 /** The till's HTTP server: every route behind the same checks, every error in the same form, a stop that waits. */
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import { Hono } from 'hono'
@@ -59,10 +59,11 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const app = routes(options, checkHost, { ...options, mcp }, stopping.signal)
   const models = options.calls && modelRoutes({ ...options, calls: options.calls, checkHost })
   const listener = getRequestListener(app.fetch, { errorHandler: unreadable, overrideGlobalObjects: false })
+  const running = runningRequests()
   const server = createServer((request, response) => {
+    running.add(response)
     if (!models?.handle(request, response)) void listener(request, response)
   })
-  const running = runningRequests(server)
   await listening(server, host, port)
   const bound = server.address() as AddressInfo
   let stopped: Promise<void> | undefined
@@ -124,18 +125,24 @@ function unreadable(thrown: unknown): Response {
   )
 }
 
+interface Running {
+  add(response: ServerResponse): void
+  ended(): Promise<void>
+}
+
 /** Counts running requests, because a stop waits for these, and not for idle or silent connections. */
-function runningRequests(server: Server): { ended(): Promise<void> } {
+function runningRequests(): Running {
   let running = 0
   let onLast: (() => void) | undefined
-  server.on('request', (_, response) => {
-    running += 1
-    response.once('close', () => {
-      running -= 1
-      if (running === 0) onLast?.()
-    })
-  })
+  const ended = (): void => {
+    running -= 1
+    if (running === 0) onLast?.()
+  }
   return {
+    add(response) {
+      running += 1
+      response.on('close', ended)
+    },
     ended: () =>
       running === 0
         ? Promise.resolve()

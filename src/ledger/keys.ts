@@ -2,7 +2,7 @@
  * API keys: shown once, or made by their holder and never seen here; stored as a SHA-256 hash. A key is 256 random
  * bits, so its hash needs no salt and no slow function: there is nothing to guess.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { guard, type Statement, statement } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { accountExists, checkName } from './accounts.ts'
@@ -346,5 +346,5 @@ function refusedKey(): BursarError {
 }
 
 function hashOf(key: string): string {
-  return createHash('sha256').update(key).digest('hex')
+  return hash('sha256', key)
 }

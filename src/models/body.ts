@@ -29,12 +29,16 @@ export function readBody(raw: Buffer): RequestBody {
     bytes: raw.length,
     elements: (name) => (Array.isArray(fields[name]) ? elementsOf(members.get(name) ?? '[]') : []),
     with(changes) {
-      const all = new Map(members)
-      for (const [name, value] of Object.entries(changes)) {
-        if (value === null) all.delete(name)
-        else all.set(name, value)
+      let all = ''
+      for (const [name, own] of members) {
+        const value = Object.hasOwn(changes, name) ? changes[name] : own
+        if (typeof value === 'string') all += `,${JSON.stringify(name)}:${value}`
       }
-      return `{${Array.from(all, ([name, value]) => `${JSON.stringify(name)}:${value}`).join(',')}}`
+      for (const name of Object.keys(changes)) {
+        const value = changes[name]
+        if (typeof value === 'string' && !members.has(name)) all += `,${JSON.stringify(name)}:${value}`
+      }
+      return `{${all.slice(1)}}`
     },
   }
 }
@@ -65,7 +69,7 @@ function membersOf(text: string): Map<string, string> {
   let at = skipSpace(text, text.indexOf('{') + 1)
   while (text.charCodeAt(at) === QUOTE) {
     const nameEnd = stringEnd(text, at)
-    const name = JSON.parse(text.slice(at, nameEnd)) as string
+    const name = nameOf(text.slice(at + 1, nameEnd - 1))
     // Of two, Bursar would check one and the upstream might take the other.
     if (members.has(name)) throw invalid(`The body names ${JSON.stringify(name.slice(0, 80))} twice.`)
     const start = skipSpace(text, text.indexOf(':', nameEnd) + 1)
@@ -75,6 +79,11 @@ function membersOf(text: string): Map<string, string> {
     if (text.charCodeAt(at) === COMMA) at = skipSpace(text, at + 1)
   }
   return members
+}
+
+/** Of a member, from what stands between its quotes. */
+function nameOf(quoted: string): string {
+  return quoted.includes('\\') ? (JSON.parse(`"${quoted}"`) as string) : quoted
 }
 
 /** The text is known to be one JSON array. */

@@ -64,12 +64,13 @@ export function exchange(
   let controller: Dispatcher.DispatchController | undefined
   let over = false
   let arrived = 0
+  let left = request.deadlineMs
+  let stopWatching = watch(0)
 
   function end(result: Exchanged): void {
     if (over) return
     over = true
-    stopDeadline()
-    stopIdle()
+    stopWatching()
     resolve(result)
   }
 
@@ -80,21 +81,15 @@ export function exchange(
     controller?.abort(new Error(why))
   }
 
-  function watchSilence(idleMs: number): () => void {
-    let seen = arrived
-    // Between one and two times the limit: a timer for every piece would cost more than the piece.
-    return after(idleMs, () => {
-      if (arrived === seen) return abort('timeout')
-      seen = arrived
-      stopIdle = watchSilence(idleMs)
+  /** Ends a silence between one and two times its limit: a timer for every piece would cost more than the piece. */
+  function watch(seen: number): () => void {
+    const ms = Math.min(request.idleMs ?? left, left)
+    return after(ms, () => {
+      left -= ms
+      if (left <= 0 || arrived === seen) return abort('timeout')
+      stopWatching = watch(arrived)
     })
   }
-
-  const stopDeadline = after(request.deadlineMs, () => abort('timeout'))
-  let stopIdle =
-    request.idleMs !== undefined && request.idleMs < request.deadlineMs
-      ? watchSilence(request.idleMs)
-      : () => undefined
 
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart(started) {
@@ -127,7 +122,7 @@ function dispatchOptions(upstream: Upstream, request: UpstreamRequest): Dispatch
     origin: upstream.origin,
     path: upstream.pathname + request.path,
     method: 'POST',
-    headers: { ...headersFor(upstream), ...request.headers },
+    headers: request.headers ? { ...headersFor(upstream), ...request.headers } : headersFor(upstream),
     body: request.body,
     // undici's own limits only stand behind the deadline.
     headersTimeout: request.deadlineMs + 1000,
@@ -135,8 +130,19 @@ function dispatchOptions(upstream: Upstream, request: UpstreamRequest): Dispatch
   }
 }
 
+/** Of each upstream, made once. */
+const ownHeaders = new WeakMap<Upstream, Readonly<Record<string, string>>>()
+
+function headersFor(upstream: Upstream): Readonly<Record<string, string>> {
+  const known = ownHeaders.get(upstream)
+  if (known) return known
+  const headers = makeHeaders(upstream)
+  ownHeaders.set(upstream, headers)
+  return headers
+}
+
 /** undici does not decompress, and a meter cannot read what is compressed. */
-function headersFor({ api_key: key, format }: Upstream): Record<string, string> {
+function makeHeaders({ api_key: key, format }: Upstream): Record<string, string> {
   const common = {
     'content-type': 'application/json',
     accept: 'application/json, text/event-stream',

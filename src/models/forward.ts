@@ -222,7 +222,7 @@ async function finish(
 
 /** A stream that just ends looks like a whole answer to some clients. */
 function tell(client: Client, meter: StreamMeter, error: BursarError): void {
-  if (!client.gone) client.write(meter.failure(error))
+  if (!client.gone()) client.write(meter.failure(error))
 }
 
 function logFailure({ ledger }: CallContext, { id, upstream }: Model, { details }: Failure): void {

@@ -61,7 +61,7 @@ const NO_ANSWER = { streamed: null, bytes: Buffer.alloc(0), answer: null, retryA
 /** Sends the request and sees it through. Never rejects. */
 export async function relay(runtime: Runtime, call: Relay): Promise<Relayed> {
   const { client, upstream, plan, endpoint } = call
-  if (client.gone) return { ...NO_ANSWER, ending: { kind: 'unreached', why: 'abandoned' } }
+  if (client.gone()) return { ...NO_ANSWER, ending: { kind: 'unreached', why: 'abandoned' } }
   const whole = collector(endpoint.maxAnswerBytes)
   let head: Head | undefined
   let meter: StreamMeter | null = null
@@ -72,6 +72,10 @@ export async function relay(runtime: Runtime, call: Relay): Promise<Relayed> {
       if (!endpoint.meter || !plan.stream || !isStream(head)) return
       meter = endpoint.meter(plan)
       stream = createStream(client, meter, call.keep)
+      client.onDrain(() => {
+        stream?.drained()
+        running.resume()
+      })
       client.start({ ...call.answerHeaders, ...streamHeaders(headers) })
     },
     data(chunk) {
@@ -80,12 +84,12 @@ export async function relay(runtime: Runtime, call: Relay): Promise<Relayed> {
         return true
       }
       const more = stream.data(chunk)
-      if (stream.broken) running.abort(stream.broken)
+      const broken = stream.broken()
+      if (broken) running.abort(broken)
       return more
     },
   })
-  client.onDrain(() => running.resume())
-  let stopDraining = () => {}
+  let stopDraining = (): void => {}
   client.onGone(() => {
     running.resume()
     stopDraining = runtime.after(upstream.drain_ms, () => running.abort('abandoned'))
@@ -122,14 +126,15 @@ function streamHeaders(headers: IncomingHttpHeaders): Record<string, string> {
 
 /** The upstream's id of the request, under its own name: clients show it, and support asks for it. */
 function idHeaders(headers: IncomingHttpHeaders): Record<string, string> {
-  const names = ['x-request-id', 'request-id'] as const
-  return Object.fromEntries(
-    names.flatMap((name) => {
-      const id = plainId(headers[name])
-      return id === null ? [] : [[name, id]]
-    }),
-  )
+  const ids: Record<string, string> = {}
+  for (const name of ID_HEADERS) {
+    const id = plainId(headers[name])
+    if (id !== null) ids[name] = id
+  }
+  return ids
 }
+
+const ID_HEADERS = ['x-request-id', 'request-id'] as const
 
 function wholeAnswer(endpoint: Endpoint, ended: Exchanged, head: Head | undefined, bytes: Buffer): Relayed {
   if (ended.kind === 'unreached') return { ...NO_ANSWER, ending: ended }

@@ -12,15 +12,17 @@ export interface Client {
   /** False: it takes no more now; `onDrain` tells when it does. */
   write(chunk: Buffer): boolean
   onDrain(resume: () => void): void
-  readonly gone: boolean
+  gone(): boolean
   onGone(left: () => void): void
 }
 
 export interface Stream {
   /** False pauses the upstream. */
   data(chunk: Buffer): boolean
+  /** The client takes more. */
+  drained(): void
   /** Something arrived that cannot be metered or passed on. */
-  readonly broken: LostReason | null
+  broken(): LostReason | null
   end(ended: Exchanged): Exclude<Ending, { kind: 'answered' }>
 }
 
@@ -38,13 +40,10 @@ export function createStream(
   let size = 0
   let paused = false
   let broken: LostReason | null = null
-  client.onDrain(() => {
-    paused = false
-  })
 
   function pass(chunk: Buffer): void {
     keep?.(chunk)
-    if (!client.gone && !client.write(chunk)) paused = true
+    if (!client.gone() && !client.write(chunk)) paused = true
   }
 
   /** The bytes as they came, unless something in between was hidden. */
@@ -65,20 +64,21 @@ export function createStream(
   }
 
   return {
-    get broken() {
-      return broken
-    },
+    broken: () => broken,
     data(chunk) {
       size += chunk.length
       passOn(frames.add(chunk), chunk)
       if (frames.pending() > MAX_FRAME_BYTES || size > MAX_STREAM_BYTES) broken ??= 'answer_too_large'
-      return !paused || client.gone
+      return !paused || client.gone()
+    },
+    drained() {
+      paused = false
     },
     end(ended) {
       // The last frame may lack its blank line; one that was cut off is nothing.
       const rest = frames.rest()
       if (ended.kind === 'complete' && rest.trim() !== '') passOn([rest], Buffer.from(rest, 'latin1'))
-      return endingOf(ended, meter.state(), broken, client.gone || paused)
+      return endingOf(ended, meter.state(), broken, client.gone() || paused)
     },
   }
 }
