@@ -5,6 +5,7 @@
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { syncTime } from './disk.ts'
 import type { Job, Measured } from './load.ts'
 import { measureMemory } from './memory.ts'
 import { type Case, type Measurements, report, type Sample } from './report.ts'
@@ -67,6 +68,7 @@ export async function run(args: string[]): Promise<void> {
 
 async function measure(plan: Plan, upstreamPort: number, ask: Load): Promise<Measurements> {
   const targets: Target[] = []
+  const before = syncTime()
   try {
     for (const name of plan.targets) targets.push(await startTarget(name, upstreamPort))
     const samples: Sample[] = []
@@ -94,7 +96,13 @@ ${said}`)
       }
     }
     const books = await targets.find(({ books }) => books)?.books?.()
-    return { samples, books: books ? { ...books, answers: total } : null, rounds: plan.rounds, ms: plan.ms }
+    return {
+      samples,
+      books: books ? { ...books, answers: total } : null,
+      sync: [before, syncTime()],
+      rounds: plan.rounds,
+      ms: plan.ms,
+    }
   } finally {
     for (const target of targets) await target.stop()
   }

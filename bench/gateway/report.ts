@@ -18,6 +18,8 @@ export interface Measurements {
   readonly samples: readonly Sample[]
   /** What Bursar answered, and what its ledger says of it. */
   readonly books: { readonly answers: number; readonly charged: number; readonly open: number } | null
+  /** Of the disk, before and after; microseconds. */
+  readonly sync: readonly [number, number]
   readonly rounds: number
   readonly ms: number
 }
@@ -44,13 +46,14 @@ export function report(measured: Measurements): { readonly text: string; readonl
   const rows = rowsOf(measured.samples)
   const goals = goalsOf(rows)
   const machine = `${cpus().length} cores, Node ${process.version}; ${measured.rounds} rounds of ${measured.ms / 1000} s, medians`
-  const { books } = measured
+  const { books, sync } = measured
+  const disk = `a synced write of the disk: ${sync.map(time).join(' before, ')} after; each call waits for two`
   const kept =
     books &&
     `Bursar answered ${books.answers} calls; its ledger charged ${books.charged}, holds open ${books.open}.`
   return {
-    text: [machine, table(rows), goalTable(goals), ...(kept ? [kept] : [])].join('\n\n'),
-    json: { machine, rows, goals, books },
+    text: [`${machine}; ${disk}`, table(rows), goalTable(goals), ...(kept ? [kept] : [])].join('\n\n'),
+    json: { machine, sync, rows, goals, books },
   }
 }
 
@@ -121,6 +124,7 @@ function table(rows: readonly Row[]): string {
       'p50',
       'p99',
       'first byte',
+      'CPU a call',
       'to Portkey',
       'to pass-through',
     ],
