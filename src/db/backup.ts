@@ -31,6 +31,21 @@ const BUSY_MS = 5_000
  *   on a server, or older than this version; database_unavailable: it cannot be read, or the backup not be written
  */
 export async function backupDatabase({ url, backup, runtime, check }: Copy): Promise<void> {
+  // Before the copy: what happens while it is made may be missing from it.
+  const at = runtime.now()
+  await copyDatabase({
+    url,
+    backup,
+    runtime,
+    async check(copy) {
+      await mark(pathOf(copy), runtime, at)
+      await check(copy)
+    },
+  })
+}
+
+/** The same for a database that is no till's: nothing in it says that it is a backup. @throws as `backupDatabase` */
+export async function copyDatabase({ url, backup, runtime, check }: Copy): Promise<void> {
   const database = localPath(url)
   if (!(await exists(database))) {
     throw new BursarError('not_found', `There is no database at ${database}.`, {
@@ -41,9 +56,7 @@ export async function backupDatabase({ url, backup, runtime, check }: Copy): Pro
   await inPartialFile(backup, runtime, async (partial) => {
     // SQLite fills an empty file, so that it is never readable by others.
     await writeFile(partial, '', { mode: 0o600, flag: 'wx' })
-    const at = runtime.now()
     await onConnection(url, runtime, (client) => client.execute({ sql: 'VACUUM INTO ?', args: [partial] }))
-    await mark(partial, runtime, at)
     await check(`file:${partial}`)
   })
 }

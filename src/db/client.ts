@@ -7,7 +7,7 @@ import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { createWriter } from './commit.ts'
 import type { Db, Row, Statement } from './db.ts'
-import { failureOf, unavailable } from './failure.ts'
+import { broken, failureOf, unavailable } from './failure.ts'
 import { type Migration, migrate } from './migrate.ts'
 import { migrations as tillMigrations } from './migrations/index.ts'
 import { createPatience } from './patience.ts'
@@ -75,6 +75,7 @@ export async function openDb({
   } catch (thrown) {
     for (const client of clients) client.close()
     if (thrown instanceof BursarError) throw thrown
+    if (failureOf(thrown, remote) === 'broken') throw broken('The database cannot be opened', thrown)
     throw unavailable(`The database ${nameOf(url)} cannot be opened.`, thrown)
   }
 }

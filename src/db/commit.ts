@@ -9,7 +9,7 @@ import type { Client, InArgs, ResultSet } from '@libsql/client'
 import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import type { Row, Statement } from './db.ts'
-import { failedStatement, failureOf, unavailable } from './failure.ts'
+import { broken, failedStatement, failureOf, unavailable } from './failure.ts'
 import { createPatience } from './patience.ts'
 
 export interface WriterOptions {
@@ -75,7 +75,7 @@ async function commitLocally(
       if (failure === 'refused') throw meaningOf(thrown, statements, 0)
       connection.ready = false
       client.reconnect()
-      if (failure === 'broken') throw unavailable('The database file cannot be written.', thrown)
+      if (failure === 'broken') throw broken('The database file cannot be written', thrown)
       if (failure !== 'busy') throw thrown
       if (!(await patience.wait())) throw unavailable('The database stays locked by another process.', thrown)
     }
@@ -114,7 +114,7 @@ async function commitRemotely(
         lost = true
         client.reconnect()
       } else if (failure !== 'busy') {
-        throw failure === 'broken' ? unavailable('The database server cannot write.', thrown) : thrown
+        throw failure === 'broken' ? broken('The database server cannot write', thrown) : thrown
       }
       if (!(await patience.wait())) {
         throw unavailable(

@@ -18,6 +18,7 @@ const BROKEN = new Set([
   'SQLITE_CORRUPT',
   'SQLITE_NOTADB',
   'SQLITE_READONLY',
+  'SQLITE_PERM',
 ])
 
 export function failureOf(thrown: unknown, remote: boolean): Failure {
@@ -32,6 +33,37 @@ export function failureOf(thrown: unknown, remote: boolean): Failure {
 /** Index of the failed statement in its batch, or -1. */
 export function failedStatement(thrown: unknown): number {
   return thrown instanceof LibsqlBatchError ? thrown.statementIndex : -1
+}
+
+/** For a `broken` failure: what is wrong with the file or its disk. The reader may be a buyer or the seller. */
+export function broken(what: string, thrown: unknown): BursarError {
+  const code = thrown instanceof LibsqlError ? thrown.code : ''
+  const [why, remedy] = REASONS[code] ?? [`${what}.`, 'the seller looks at its disk (bursar doctor)']
+  return new BursarError('database_unavailable', why, {
+    remedy: `Nothing that was acknowledged is lost. Try again later; ${remedy}.`,
+    cause: thrown,
+  })
+}
+
+const DAMAGED = [
+  'The database file is damaged.',
+  'the seller stops the till, sees what is wrong with bursar verify, and restores a backup (bursar restore)',
+] as const
+const READ_ONLY = [
+  'The database file, or its folder, cannot be written.',
+  'the seller makes both writable for the user that runs Bursar',
+] as const
+const REASONS: Readonly<Record<string, readonly [string, string]>> = {
+  SQLITE_FULL: [
+    'The disk of the database is full.',
+    'the seller frees space on it, and the till goes on by itself',
+  ],
+  SQLITE_IOERR: ['The disk of the database fails, or is full.', 'the seller looks at it and frees space'],
+  SQLITE_CORRUPT: DAMAGED,
+  SQLITE_NOTADB: DAMAGED,
+  SQLITE_READONLY: READ_ONLY,
+  SQLITE_CANTOPEN: READ_ONLY,
+  SQLITE_PERM: READ_ONLY,
 }
 
 export function unavailable(message: string, cause: unknown): BursarError {

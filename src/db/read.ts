@@ -7,7 +7,7 @@ import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { toDriver } from './commit.ts'
 import type { Arg, Row, TypedRead } from './db.ts'
-import { failureOf, unavailable } from './failure.ts'
+import { broken, failureOf, unavailable } from './failure.ts'
 import { createPatience } from './patience.ts'
 
 export interface Reader {
@@ -31,7 +31,7 @@ export function createReader(client: Client, runtime: Runtime, remote: boolean):
         const failure = failureOf(thrown, remote)
         ready = false
         client.reconnect()
-        if (failure === 'broken') throw unavailable('The database cannot be read.', thrown)
+        if (failure === 'broken') throw broken('The database cannot be read', thrown)
         if (failure !== 'busy' && failure !== 'lost') throw thrown
         if (!(await patience.wait())) throw unavailable('The database does not answer.', thrown)
       }

@@ -116,7 +116,7 @@ test('a database that stays locked is an error within bounded time, and nothing 
 })
 
 test('reads cannot write, and a failed one does not freeze what later ones see', async () => {
-  await expect(t.db.query('INSERT INTO item (id) VALUES (1)')).rejects.toThrow(/readonly|cannot be read/)
+  await expect(t.db.query('INSERT INTO item (id) VALUES (1)')).rejects.toThrow(/cannot be (read|written)/)
   await expect(t.db.query('SELECT id FROM item WHERE nothing')).rejects.toThrow(/nothing/)
   await t.db.commit([insert(1n)])
   expect(await count()).toBe(1n)
