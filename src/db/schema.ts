@@ -259,3 +259,15 @@ export const restore = sqliteTable('restore', {
   confirmedAt: integer('confirmed_at'),
   skipped: integer(),
 })
+
+export const deployment = sqliteTable('deployment', {
+  name: text().primaryKey(),
+  value: text().notNull(),
+  at: integer().notNull(),
+})
+
+export const waiting = sqliteTable('waiting', {
+  subject: text().primaryKey(),
+  reason: text().notNull(),
+  since: integer().notNull(),
+})

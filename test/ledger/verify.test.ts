@@ -293,7 +293,7 @@ describe('what is no database to verify', () => {
     const old = await openDb({ url, runtime, migrations: migrations.slice(0, 1) })
     await expect(verify(url)).rejects.toMatchObject({
       code: 'invalid_config',
-      message: `The database has schema 1; this version of Bursar verifies schema ${migrations.length}.`,
+      message: `The database has schema 1; this version of Bursar verifies schema ${migrations.at(-1)?.version}.`,
     })
     expect(await old.query('SELECT max(version) AS version FROM schema_version')).toEqual([{ version: 1n }])
     await old.close()

@@ -7,7 +7,7 @@ import { type Findings, KEPT_PER_KIND } from './finding.ts'
 
 /** @throws {BursarError} invalid_config: not a database of this version */
 export async function requireVersion(snapshot: Snapshot, migrations: readonly Migration[]): Promise<void> {
-  const newest = BigInt(migrations.length)
+  const newest = BigInt(migrations.at(-1)?.version ?? 0)
   const [table] = await snapshot.query("SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'")
   const rows = table
     ? await snapshot.query<{ found: bigint | null }>('SELECT max(version) AS found FROM schema_version')
