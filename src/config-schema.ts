@@ -247,6 +247,14 @@ export const configSchema = z.strictObject({
         .describe(
           'A call whose output limit the balance cannot cover gets the limit that it can, down to this many tokens; 0 refuses instead. A caller may set its own, with x-bursar-fit or bursar_fit',
         ),
+      keep_answers_hours: z
+        .int()
+        .min(0)
+        .max(8_760)
+        .default(24)
+        .describe(
+          'How long the answer of a call with an idempotency key is kept, to be given again; 0 stores none. A repeat never runs again either way',
+        ),
       margin_percent: decimal
         .default('0')
         .describe('Added to the price per token of every model that has no margin of its own'),

@@ -29,6 +29,20 @@ export async function openRestore(db: Pick<Db, 'query'>): Promise<OpenRestore | 
   return row && row.at !== null ? { backupAt: Number(row.at) } : null
 }
 
+/**
+ * For those who run the till.
+ * @throws {BursarError} frozen: it was restored and is not confirmed; database_unavailable
+ */
+export async function refuseRestored(db: Pick<Db, 'query'>): Promise<void> {
+  const open = await openRestore(db)
+  if (!open) return
+  const at = new Date(open.backupAt).toISOString()
+  throw new BursarError('frozen', `This till was restored from a backup of ${at} and is frozen.`, {
+    remedy: 'The operator looks with bursar restore --check and then runs bursar restore --confirm.',
+    details: { backup_at: at },
+  })
+}
+
 /** The end of the freeze. */
 export function confirmRestore(skipped: number, at: number): Statement {
   return statement('UPDATE restore SET confirmed_at = ?, skipped = ? WHERE confirmed_at IS NULL', [

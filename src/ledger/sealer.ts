@@ -4,6 +4,7 @@
  */
 import { acquireLease, type Lease } from '../db/lease.ts'
 import { BursarError } from '../errors.ts'
+import { watchOutage } from '../outages.ts'
 import type { Ledger } from './ledger.ts'
 import { countUnsealed, MOST_POSTINGS, type Seal, sealNext } from './seal.ts'
 
@@ -72,9 +73,11 @@ export function createSealer(ledger: Pick<Ledger, 'db' | 'runtime'>): Sealer {
 export async function keepSealed(ledger: Ledger, signal: AbortSignal): Promise<void> {
   const { runtime } = ledger
   const sealer = createSealer(ledger)
+  const outage = watchOutage(runtime)
   while (!signal.aborted) {
     try {
       const seal = await sealer.step(signal)
+      outage.over({}, 'the journal can be sealed again')
       if (seal) {
         const { number, hash, firstPosting, lastPosting } = seal
         runtime.log.info({ seal: Number(number), hash, postings: Number(lastPosting) }, 'sealed')
@@ -82,7 +85,7 @@ export async function keepSealed(ledger: Ledger, signal: AbortSignal): Promise<v
       }
     } catch (error) {
       if (signal.aborted) break
-      runtime.log.warn({ err: error }, 'the journal could not be sealed; it is tried again')
+      outage.failed('seal', 'warn', { err: error }, 'the journal could not be sealed; it is tried again')
     }
     await runtime.sleep(EVERY_MS, signal).catch(() => undefined)
   }

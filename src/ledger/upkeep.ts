@@ -1,5 +1,7 @@
 /** What a ledger needs from time to time. Every till process does it; they do not get in each other's way. */
 import { statement } from '../db/db.ts'
+import { watchOutage } from '../outages.ts'
+import { keepAnswers } from './answers.ts'
 import { expireCredits } from './expire.ts'
 import { lapseHolds } from './lapse.ts'
 import type { Ledger } from './ledger.ts'
@@ -9,23 +11,33 @@ const EVERY_MS = 15_000
 /** A retry looks for its operation within minutes. */
 const OPERATION_KEPT_MS = 86_400_000
 
-/**
- * Ends lapsed holds, books lapsed credits, forgets old operations and seals the journal; until `signal` is aborted.
- * Never rejects.
- */
-export async function keepUp(ledger: Ledger, signal: AbortSignal): Promise<void> {
-  await Promise.all([tidyUp(ledger, signal), keepSealed(ledger, signal)])
+export interface Upkeep {
+  /** How long answers are kept for repeated idempotency keys, milliseconds. */
+  readonly answersKeptMs: number
 }
 
-async function tidyUp(ledger: Ledger, signal: AbortSignal): Promise<void> {
+/**
+ * Ends lapsed holds, books lapsed credits, forgets old answers and operations, and seals the journal; until `signal` is
+ * aborted. Never rejects.
+ */
+export async function keepUp(ledger: Ledger, upkeep: Upkeep, signal: AbortSignal): Promise<void> {
+  await Promise.all([tidyUp(ledger, upkeep, signal), keepSealed(ledger, signal)])
+}
+
+async function tidyUp(ledger: Ledger, { answersKeptMs }: Upkeep, signal: AbortSignal): Promise<void> {
   const { runtime } = ledger
+  const answers = keepAnswers(ledger, answersKeptMs)
+  const outage = watchOutage(runtime)
   while (!signal.aborted) {
     try {
       await lapseHolds(ledger)
       await expireCredits(ledger)
       await forgetOperations(ledger)
+      await answers.forget(signal)
+      outage.over({}, "the ledger's upkeep works again")
     } catch (error) {
-      runtime.log.error({ err: error }, "the ledger's upkeep failed; it is tried again")
+      if (signal.aborted) return
+      outage.failed('upkeep', 'error', { err: error }, "the ledger's upkeep failed; it is tried again")
     }
     try {
       await runtime.sleep(EVERY_MS, signal)

@@ -94,6 +94,17 @@ export function stillRunning(receipt: string): BursarError {
   })
 }
 
+/** Stored in an answer's place, so that a repeat does not run again although no answer is kept. */
+export function withoutAnswer(receipt: string): string {
+  const failure: Failure = {
+    code: 'idempotency_conflict',
+    message: 'The request with this idempotency key has ended; its answer is not kept.',
+    remedy: `See what receipt ${receipt} was charged (list_usage); use a new key to ask again.`,
+    details: { receipt },
+  }
+  return JSON.stringify({ v: 1, kind: 'failure', failure })
+}
+
 /**
  * The same for who speaks to the upstream's own API: what is wrong with the request, as the upstream says it
  * (clients act on it: they shorten a conversation that is too long), and a status that they know how to treat.

@@ -13,7 +13,7 @@ import { type Model, type Models, placed } from './catalogue.ts'
 import type { Circuit } from './circuit.ts'
 import type { Ending } from './ending.ts'
 import { askInTurn, type Send } from './failover.ts'
-import type { Failed } from './failure.ts'
+import { type Failed, withoutAnswer } from './failure.ts'
 import { chargeIfLost, type Settlement, settlementOf, type Terms } from './settle.ts'
 import type { StoredUsage } from './usage.ts'
 
@@ -25,6 +25,8 @@ export interface CallContext {
   readonly models: Models
   /** Output tokens a call may be fitted down to, where its caller says nothing; 0, the default: never. */
   readonly fitFloorTokens?: number
+  /** False: no answer is stored for a repeated idempotency key, only that there was one. */
+  readonly storeAnswers?: boolean
   /** What is known of the upstreams' health; absent: each call tries them in order. */
   readonly circuit?: Circuit
 }
@@ -202,7 +204,7 @@ function affordableOutput({ bounds, fit }: Work, quotes: readonly Quote[], avail
  * @returns what was really charged: not the settlement's charge, if the hold had lapsed meanwhile.
  */
 export async function settle(
-  { ledger }: CallContext,
+  { ledger, storeAnswers = true }: CallContext,
   { hold, terms, work, moved }: Reserved,
   ending: Ending,
   respond: (settlement: Settlement) => string | null,
@@ -210,7 +212,8 @@ export async function settle(
   const settlement = settlementOf(terms, ending)
   const { charge, usage, note } = settlement
   const requestId = ending.kind === 'unreached' ? null : ending.requestId
-  const response = work.idempotency && ending.kind !== 'unreached' ? respond(settlement) : null
+  const answer = work.idempotency && ending.kind !== 'unreached' ? respond(settlement) : null
+  const response = storeAnswers || answer === null ? answer : withoutAnswer(hold.ref)
   const outcome = {
     ...(usage ? { usage: JSON.stringify(storedUsage(usage)) } : {}),
     ...(requestId === null ? {} : { upstreamRequestId: requestId }),

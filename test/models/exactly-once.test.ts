@@ -56,6 +56,20 @@ const tally = (codes: string[]) =>
   )
 
 describe('an idempotency key', () => {
+  test('never runs a call again where no answers are stored, and names the receipt', async () => {
+    const account = await till.account(1_000_000n)
+    const ctx = { ledger: till.ledger, models: modelsOver(upstream.baseUrl), storeAnswers: false }
+    const ask = () => callModel(ctx, { account }, { ...ASK, idempotency_key: 'once' })
+    const { receipt, text } = await ask()
+    const left = await getBalance(till.ledger, account)
+    const refusal = { code: 'idempotency_conflict', details: { receipt, replayed: true } }
+    await expect(ask()).rejects.toMatchObject(refusal)
+    expect(hits()).toBe(1)
+    expect(await getBalance(till.ledger, account)).toEqual(left)
+    const [row] = await till.db.query<{ response: string }>('SELECT response FROM idempotency')
+    expect(row?.response).not.toContain(text)
+  })
+
   test('gives the first answer again, uncharged', async () => {
     const account = await till.account(1_000_000n)
     const key = { idempotency_key: 'once' }
