@@ -2,7 +2,7 @@
  * The composition root: a till put together in the order of a payment's story. Everything below receives what it
  * needs from here; nothing reaches for the clock, the network or the environment by itself.
  */
-import type { Bursar } from './bursar.ts'
+import type { Bursar, InvoiceView } from './bursar.ts'
 import type { Chain } from './chains/chain.ts'
 import { openChains, openEvmNetworks } from './chains/index.ts'
 import type { Settings } from './config.ts'
@@ -14,14 +14,20 @@ import type { AccountService } from './http/account-routes.ts'
 import type { ReadinessCheck } from './http/health.ts'
 import type { Readings } from './http/metrics.ts'
 import { limitedKeys, rateLimiter } from './http/rate-limit.ts'
+import { forBuyer } from './invoices/buyers.ts'
 import { createChanges } from './invoices/changes.ts'
+import { type ClaimPayment, claimPayment } from './invoices/claim.ts'
 import { type InvoiceContext, railsOf } from './invoices/context.ts'
+import { bindDeployment, type Terms } from './invoices/deployment.ts'
 import { historyCheck } from './invoices/history.ts'
+import { haltedChain } from './invoices/resume.ts'
 import { openTillKey } from './invoices/till-key.ts'
+import { STALE_MS } from './invoices/waiting.ts'
 import { type Watch, watchChain } from './invoices/watch.ts'
 import { createAccount } from './ledger/accounts.ts'
 import { type AccountPrincipal, type Keyring, keyring, type Principal } from './ledger/keys.ts'
 import type { Ledger } from './ledger/ledger.ts'
+import { refuseRestored } from './ledger/restored.ts'
 import { keepUp } from './ledger/upkeep.ts'
 import { readModels } from './models/catalogue.ts'
 import { createCircuit } from './models/circuit.ts'
@@ -50,6 +56,8 @@ export interface Till {
   readonly bursarFor: (principal: AccountPrincipal) => Bursar
   /** The same for an account by the seller's own name for it; made when it does not exist. */
   readonly bursarOf: (externalId: string) => Promise<Bursar>
+  /** Records a payment that nobody saw by itself; who may claim it is the caller's to decide. */
+  readonly claimPayment: (claim: ClaimPayment) => Promise<InvoiceView>
   /** Stops watching, writes down what is left to write, closes the database. */
   close(): Promise<void>
 }
@@ -78,7 +86,10 @@ export async function openTill({
   const catalogue = readCatalogue(config)
   const models = readModels(config)
   const tillKey = openTillKey({ dataDir: settings.dataDir, runtime })
-  const ledger = await openTillLedger({ settings, runtime })
+  const ledger = await openBoundLedger(
+    { settings, runtime },
+    { chains, usdPerCredit: catalogue.usdPerCredit },
+  )
   const watches = new Map<string, Watch>()
   const invoices: InvoiceContext = {
     db: ledger.db,
@@ -93,12 +104,15 @@ export async function openTill({
     hasHistory: historyCheck(chains, runtime),
   }
   const circuit = createCircuit()
-  const calls: CallContext = { ledger, models, fitFloorTokens: config.calls.fit_floor_tokens, circuit }
+  const calls: CallContext = { ledger, models, circuit, ...callSettings(config) }
   const engine: Engine = { seller: config.seller.name, ledger, invoices, calls }
   const keys = keyring(ledger)
   const stop = new AbortController()
   for (const chain of chains) watches.set(chain.id, watchChain(invoices, chain, stop.signal))
-  const background = [...[...watches.values()].map(({ ended }) => ended), keepUp(ledger, stop.signal)]
+  const background = [
+    ...[...watches.values()].map(({ ended }) => ended),
+    keepUp(ledger, { answersKeptMs: config.calls.keep_answers_hours * 3_600_000 }, stop.signal),
+  ]
   return {
     payee: tillKey.payee,
     rails: railsOf(invoices.chains).map((rail) => rail.id),
@@ -113,6 +127,7 @@ export async function openTill({
       const { id } = await createAccount(ledger, { externalId })
       return embeddedBursar(engine, { scope: 'account', key: 'local', account: id })
     },
+    claimPayment: (claim) => forBuyer(claim.chain ?? 'The chain', () => claimPayment(invoices, claim)),
     async close() {
       stop.abort()
       await Promise.all(background)
@@ -120,6 +135,10 @@ export async function openTill({
       await ledger.close()
     },
   }
+}
+
+function callSettings({ calls }: ConfigFile): Pick<CallContext, 'fitFloorTokens' | 'storeAnswers'> {
+  return { fitFloorTokens: calls.fit_floor_tokens, storeAnswers: calls.keep_answers_hours > 0 }
 }
 
 /** Whom a key speaks for, within its limit of requests. */
@@ -142,13 +161,23 @@ function accountService({ signup, http }: ConfigFile, ledger: Ledger, keys: Keyr
   return { ledger, keys, signup: { open, perHourPerAddress, perHour }, proxies: http.proxies }
 }
 
-/** How old the last look at a chain may be before this till counts as not watching it. */
-const STALE_MS = 120_000
+/** @throws {BursarError} invalid_config: the database is bound to other keys, networks or prices */
+async function openBoundLedger(given: Parameters<typeof openTillLedger>[0], terms: Terms): Promise<Ledger> {
+  const ledger = await openTillLedger(given)
+  try {
+    await bindDeployment(ledger, terms)
+    return ledger
+  } catch (thrown) {
+    await ledger.close()
+    throw thrown
+  }
+}
 
 /** The database answers, and each chain was looked at lately by whichever process watches it. */
 function readiness({ db, runtime }: Ledger, chains: readonly Chain[]): ReadinessCheck[] {
   return [
     { name: 'database', check: async () => void (await db.query('SELECT 1')) },
+    { name: 'restore', check: () => refuseRestored(db) },
     ...chains.map((chain) => ({
       name: `chain ${chain.id}`,
       async check() {
@@ -156,11 +185,11 @@ function readiness({ db, runtime }: Ledger, chains: readonly Chain[]): Readiness
           'SELECT updated_at, halted FROM chain_cursor WHERE chain = ?',
           [chain.id],
         )
-        if (cursor && cursor.halted === null && runtime.now() - Number(cursor.updated_at) < STALE_MS) return
-        throw new BursarError(
-          'chain_unavailable',
-          cursor?.halted ?? `${chain.id} has not been read for a while.`,
-        )
+        if (cursor?.halted) throw haltedChain(chain.id, cursor.halted)
+        if (cursor && runtime.now() - Number(cursor.updated_at) < STALE_MS) return
+        throw new BursarError('chain_unavailable', `${chain.id} has not been read for a while.`, {
+          remedy: `The operator checks the endpoints in chains.${chain.id}.rpc: bursar doctor.`,
+        })
       },
     })),
   ]

@@ -106,6 +106,8 @@ export interface PaymentView {
   confirmations: number
   confirmations_needed: number
   credits: string
+  /** In words: "3 of 12 confirmations", a halted chain, endpoints that disagree; null when it waits for nothing. */
+  waiting_for: string | null
 }
 
 export interface AwaitPayment {

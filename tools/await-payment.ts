@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { InvoiceView } from '../src/bursar.ts'
 import { invoiceId } from './fields.ts'
 import { defineTool, readOnly, type ToolProgress } from './tool.ts'
-import { describeInvoice, invoice, withoutSignature } from './views.ts'
+import { describeInvoice, describeWait, invoice, withoutSignature } from './views.ts'
 
 /** Clients give up on a call after 60 s by default: the longest wait stays below it. */
 const LONGEST_S = 55
@@ -78,6 +78,6 @@ function stepOf(view: InvoiceView): ToolProgress {
   return {
     done: Math.min(slowest.confirmations, slowest.confirmations_needed),
     total: slowest.confirmations_needed,
-    message: progressOf(slowest),
+    message: progressOf(slowest) + describeWait(slowest),
   }
 }

@@ -14,6 +14,7 @@ const payment = z.object({
   confirmations: z.int(),
   confirmations_needed: z.int(),
   credits: text,
+  waiting_for: text.nullable(),
 })
 
 /** An invoice without its signature: only a purse needs that, and fetches it by itself. */
@@ -57,7 +58,12 @@ export function describePayment(paid: Invoice['payments'][number]): string {
       ? 'not mined yet'
       : `block ${paid.block}, ${paid.confirmations} of ${paid.confirmations_needed} confirmations`
   const credited = paid.state === 'credited' ? `, ${paid.credits} credits` : ''
-  return `Payment ${paid.txid}: ${paid.state}, ${depth}${credited}.`
+  return `Payment ${paid.txid}: ${paid.state}, ${depth}${credited}.${describeWait(paid)}`
+}
+
+/** What else than confirmations a payment waits for. */
+export function describeWait({ waiting_for: wait }: { readonly waiting_for: string | null }): string {
+  return wait === null || /^\d+ of \d+ confirmations$|^a block:/.test(wait) ? '' : ` It waits for ${wait}.`
 }
 
 const NEXT_STEP: Record<Invoice['state'], (view: Invoice, canPay: boolean) => string> = {

@@ -227,10 +227,10 @@ export function noEndpoint(chain: string, failures: readonly unknown[]): BursarE
 }
 
 /** A chain that cannot be read right now; whoever follows it asks again from the same cursor. */
-export function unavailable(chain: string, what: string, cause?: unknown): BursarError {
+export function unavailable(chain: string, what: string, cause?: unknown, reason?: string): BursarError {
   return new BursarError('chain_unavailable', `${chain} cannot be read: ${what}`, {
     remedy: `Nothing is lost, it is tried again; the operator checks the node behind chains.${chain}.rpc.`,
-    details: { chain },
+    details: { chain, ...(reason === undefined ? {} : { reason }) },
     cause,
   })
 }

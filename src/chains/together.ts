@@ -376,7 +376,8 @@ function disagreement<B extends Header>(context: Context<B>, live: readonly Aske
       'No two endpoints of a chain agree: credits on it wait.',
     )
   }
-  return unavailable(options.chain, 'its endpoints do not agree on its blocks or on what is in them.')
+  const what = 'its endpoints do not agree on its blocks or on what is in them.'
+  return unavailable(options.chain, what, undefined, 'endpoints_disagree')
 }
 
 function sayer(runtime: Runtime, chain: string): Context<Header>['say'] {

@@ -1,10 +1,8 @@
 /** `bursar claim`: a payment that a contract made, at an endpoint without block traces. */
 import { openChains } from '../chains/index.ts'
 import { openDb } from '../db/client.ts'
-import { BursarError } from '../errors.ts'
 import { createChanges } from '../invoices/changes.ts'
 import { claimPayment } from '../invoices/claim.ts'
-import { findInvoice } from '../invoices/records.ts'
 import { action, type Registers } from './command.ts'
 
 interface ClaimOptions {
@@ -24,12 +22,10 @@ export const claim: Registers = (program, shell) => {
         async ({ settings, runtime, answer }, invoice: string, txid: string, options: ClaimOptions) => {
           const db = await openDb({ url: settings.database, runtime })
           try {
-            const known = await findInvoice(db, invoice)
-            if (!known) throw new BursarError('not_found', `There is no invoice ${JSON.stringify(invoice)}.`)
             const all = openChains({ config: settings.config, runtime })
             const chains = new Map(all.map((chain) => [chain.id, chain]))
             const ctx = { db, runtime, chains, changes: createChanges() }
-            const view = await claimPayment(ctx, { account: known.account, invoice, txid, ...options })
+            const view = await claimPayment(ctx, { invoice, txid, ...options })
             const paid = view.payments.filter((payment) => payment.txid === txid.toLowerCase())
             answer(
               view,

@@ -2,7 +2,12 @@ import type { EndpointReport } from '../chains/chain.ts'
 import { openChains } from '../chains/index.ts'
 import { readCatalogue } from '../credits/packs.ts'
 import { toBursarError } from '../errors.ts'
+import { readHalts } from '../invoices/cursor.ts'
+import { checkDeployment } from '../invoices/deployment.ts'
+import { haltedChain } from '../invoices/resume.ts'
 import { openTillKey } from '../invoices/till-key.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import { openRestore, refuseRestored } from '../ledger/restored.ts'
 import { readModels } from '../models/catalogue.ts'
 import { purseNetworks } from '../purse/open.ts'
 import { purseConfig } from '../purse/settings.ts'
@@ -50,10 +55,7 @@ async function examine(context: Context, check: Check): Promise<void> {
   const { settings, runtime } = context
   const { config } = settings
   await check('configuration', () => settings.path ?? 'none found: everything is at its default')
-  await check('database', async () => {
-    await (await openTillLedger({ settings, runtime })).close()
-    return settings.database
-  })
+  await examineDatabase(context, check)
   await check('till key', () => openTillKey({ dataDir: settings.dataDir, runtime }).payee)
   await check('packs', () => [...readCatalogue(config).packs.keys()].join(', ') || 'none')
   await check('models', () => modelsText(readModels(config)))
@@ -83,6 +85,43 @@ async function examine(context: Context, check: Check): Promise<void> {
       const { per_payment, per_day, per_month } = purseConfig(settings).budget
       return `${per_payment} USD a payment, ${per_day} a day, ${per_month} a month; ${purseConfig(settings).payees.length} payees`
     })
+  }
+}
+
+/** The file, and what in it keeps a till from selling or crediting: a restore, halted chains, other terms. */
+async function examineDatabase({ settings, runtime }: Context, check: Check): Promise<void> {
+  const { config } = settings
+  const [ledger] = await opened()
+  if (!ledger) return
+  try {
+    await check('restore', async () => {
+      await refuseRestored(ledger.db)
+      return 'not waiting to be confirmed'
+    })
+    const chains = tryOpen(() => openChains({ config, runtime }))
+    await check('deployment', async () => {
+      await checkDeployment(ledger, { chains, usdPerCredit: readCatalogue(config).usdPerCredit })
+      return 'keys, networks and price of a credit are those of the database'
+    })
+    for (const { chain, height, halted } of await readHalts(ledger.db)) {
+      // Frozen as a whole: said above.
+      if (await openRestore(ledger.db)) break
+      await check(`crediting ${chain}`, () => {
+        if (halted !== null) throw haltedChain(chain, halted)
+        return `read to block ${height}`
+      })
+    }
+  } finally {
+    await ledger.close()
+  }
+
+  async function opened(): Promise<Ledger[]> {
+    const found: Ledger[] = []
+    await check('database', async () => {
+      found.push(await openTillLedger({ settings, runtime }))
+      return settings.database
+    })
+    return found
   }
 }
 

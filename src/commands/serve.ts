@@ -36,6 +36,7 @@ export const serve: Registers = (program, shell) => {
             bursarFor: till.bursarFor,
             calls: till.calls,
             accounts: till.accounts,
+            claimPayment: till.claimPayment,
           })
           try {
             answer(

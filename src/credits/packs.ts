@@ -89,8 +89,14 @@ export function saleOf(
       details: { max_credits: formatCredits(catalogue.maxCredits) },
     })
   }
-  const usd = creditsToUsd(credits, catalogue.usdPerCredit)
-  if (usd > MAX_MICRO) throw invalid('This amount of credits costs more than one invoice can carry.')
+  const sale = plainSale(credits, catalogue.usdPerCredit)
+  if (sale.usd > MAX_MICRO) throw invalid('This amount of credits costs more than one invoice can carry.')
+  return sale
+}
+
+/** So many credits at the plain price. */
+export function plainSale(credits: MicroCredits, usdPerCredit: MicroUsd): Sale {
+  const usd = creditsToUsd(credits, usdPerCredit)
   return { pack: null, credits, usd, discount: 0n, lifetimeMs: lifetimeOf(DEFAULT_LIFETIME) }
 }
 

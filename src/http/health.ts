@@ -9,7 +9,7 @@ import { type HttpEnv, onlyMethods } from './security.ts'
 export interface ReadinessCheck {
   /** Shown to anybody who asks: `database`, `chain ethereum`. */
   readonly name: string
-  /** Throws what is wrong; that is logged, and not shown. */
+  /** Throws what is wrong; that is logged. Of an error of ours, code and remedy are shown, never the message. */
   check(signal: AbortSignal): Promise<void>
 }
 
@@ -26,34 +26,41 @@ export function healthRoutes(
   app.use('*', onlyMethods('GET', 'HEAD'))
   app.get('/healthz', (c) => c.json({ status: 'ok' }))
   app.get('/readyz', async (c) => {
-    const results = await Promise.all(checks.map((check) => passes(runtime, check)))
-    const failing = checks.filter((_, index) => !results[index]).map((check) => check.name)
+    const results = await Promise.all(checks.map((check) => problemOf(runtime, check)))
+    const reasons = checks.flatMap(({ name }, index) => {
+      const error = results[index]
+      return error ? [{ check: name, code: error.code, remedy: error.remedy }] : []
+    })
+    const failing = reasons.map(({ check }) => check)
     if (failing.length === 0) {
       const worse = degraded()
       const names = checks.map((check) => check.name)
       return c.json({ status: 'ok', checks: names, ...(worse.length > 0 ? { degraded: worse } : {}) })
     }
-    const code = failing.includes('database') ? 'database_unavailable' : 'chain_unavailable'
+    const database = reasons.some(({ check, code }) => check === 'database' || code === 'frozen')
+    const code = database ? 'database_unavailable' : 'chain_unavailable'
     return problemResponse(
       new BursarError(code, `Not ready: ${failing.join(', ')}.`, {
         remedy: 'The operator finds the cause in the log, or with bursar doctor.',
-        details: { failing },
+        details: { failing, reasons },
       }),
     )
   })
   return app
 }
 
-async function passes(runtime: Runtime, check: ReadinessCheck): Promise<boolean> {
+/** What is wrong; null: nothing. */
+async function problemOf(runtime: Runtime, check: ReadinessCheck): Promise<BursarError | null> {
   const limit = new AbortController()
   const cancel = runtime.after(CHECK_MS, () => limit.abort(new Error(`no answer within ${CHECK_MS} ms`)))
   try {
     await Promise.race([check.check(limit.signal), aborted(limit.signal)])
-    return true
+    return null
   } catch (thrown) {
-    const { code, message } = toBursarError(thrown)
+    const error = toBursarError(thrown)
+    const { code, message } = error
     runtime.log.warn({ check: check.name, code, err: thrown }, `not ready: ${message}`)
-    return false
+    return error
   } finally {
     cancel()
   }

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { type ErrorCode, STATUS } from '../errors.ts'
 import { ENDPOINTS } from '../models/endpoints/index.ts'
 import { accountOperations } from './account-routes.ts'
+import { claimOperations } from './claim-routes.ts'
 import { holdOperations } from './holds-routes.ts'
 import type { Operation } from './operation.ts'
 import { tillOperations } from './till-routes.ts'
@@ -54,6 +55,7 @@ const modelOperations: readonly Operation[] = [
 export const operations: readonly Operation[] = [
   ...accountOperations,
   ...tillOperations,
+  ...claimOperations,
   ...holdOperations,
   ...modelOperations,
 ]

@@ -8,6 +8,7 @@ import { mcpHttp } from '../mcp/server.ts'
 import type { CallContext } from '../models/reserve.ts'
 import type { Runtime } from '../runtime.ts'
 import { type AccountService, accountRoutes } from './account-routes.ts'
+import { type ClaimRoutesOptions, claimRoutes } from './claim-routes.ts'
 import { healthRoutes, type ReadinessCheck } from './health.ts'
 import { holdRoutes } from './holds-routes.ts'
 import { type McpRoute, mcpRoutes } from './mcp.ts'
@@ -36,6 +37,8 @@ export interface HttpOptions extends Omit<McpRoute, 'mcp'> {
   readonly calls?: CallContext
   /** Absent: accounts and keys are not managed here. */
   readonly accounts?: AccountService
+  /** Absent: payments cannot be claimed here. */
+  readonly claimPayment?: ClaimRoutesOptions['claimPayment']
 }
 
 export interface HttpServer {
@@ -114,6 +117,8 @@ function routes(
   if (options.calls) app.route('/v1', holdRoutes({ ...options, ledger: options.calls.ledger }))
   const { accounts, authenticate } = options
   if (accounts) app.route('/v1', accountRoutes({ ...accounts, authenticate }))
+  const { claimPayment } = options
+  if (claimPayment) app.route('/v1', claimRoutes({ ...options, claimPayment }))
   return app
 }
 

@@ -13,10 +13,13 @@ import { eventsOf, insertEvent } from './events.ts'
 import { paymentStatements } from './postings.ts'
 import { findInvoice, type InvoiceRecord, type PaymentRecord, paymentsBy } from './records.ts'
 import { isLive } from './state.ts'
-import { getInvoice, readHeights } from './view.ts'
+import { inTurn } from './turns.ts'
+import { unknownInvoice, viewOf } from './view.ts'
+import { readChainStates } from './waiting.ts'
 
 export interface ClaimPayment {
-  readonly account: string
+  /** Whose invoice it must be; absent for the seller, who may claim for anybody. */
+  readonly account?: string
   readonly invoice: string
   /** `0x` and 64 hexadecimal digits. */
   readonly txid: string
@@ -37,23 +40,24 @@ const MAX_ROUNDS = 5
  *   yet; chain_unavailable: not reachable, or halted
  */
 export async function claimPayment(ctx: ClaimContext, input: ClaimPayment): Promise<InvoiceView> {
-  const view = () => getInvoice(ctx, { account: input.account, id: input.invoice })
-  // Another account's invoice is refused here.
-  await view()
   const invoice = await findInvoice(ctx.db, input.invoice)
-  if (!invoice) throw new BursarError('internal', `The invoice ${input.invoice} has disappeared.`)
+  // Another account's invoice must not be told apart from one that does not exist.
+  if (!invoice || (input.account ?? invoice.account) !== invoice.account) throw unknownInvoice(input.invoice)
   const txid = input.txid.toLowerCase()
   if (!TXID.test(txid)) {
     throw invalid('This is not a transaction hash.', { remedy: 'Give 0x and 64 hexadecimal digits.' })
   }
   const chain = claimableChain(ctx, input.chain ?? invoice.chain)
-  for (let round = 0; round < MAX_ROUNDS; round += 1) {
-    if (await recordClaim(ctx, chain, invoice, txid)) {
-      ctx.changes.notify(invoice.id)
-      return view()
+  // A claim asks the node several times: whoever sends many waits for his own.
+  return inTurn(ctx.db, `claim ${invoice.account}`, async () => {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      if (await recordClaim(ctx, chain, invoice, txid)) {
+        ctx.changes.notify(invoice.id)
+        return viewOf(ctx, invoice)
+      }
     }
-  }
-  throw new BursarError('conflict', 'The payments of this invoice keep changing.', { remedy: 'Try again.' })
+    throw new BursarError('conflict', 'The payments of this invoice keep changing.', { remedy: 'Try again.' })
+  })
 }
 
 type Claimable = Chain & Required<Pick<Chain, 'paidBy'>>
@@ -138,6 +142,7 @@ function unrecorded(
       creditedAt: null,
       credits: 0n,
       pricing: null,
+      waiting: null,
     },
   ]
 }
@@ -192,8 +197,8 @@ async function recording(
   const byId = new Map([[invoice.id, invoice]])
   const before = new Map(stored.map((payment) => [payment.key, payment]))
   const after = [...new Map([...stored, ...fresh].map((payment) => [payment.key, payment])).values()]
-  const heights = await readHeights(ctx.db)
-  const change = { invoice, before: stored, after, beforeAt: now, now, heights }
+  const states = await readChainStates(ctx.db)
+  const change = { invoice, before: stored, after, beforeAt: now, now, states }
   return [
     ...fresh.flatMap((payment) => paymentStatements(before.get(payment.key) ?? null, payment, byId, now)),
     ...eventsOf(ctx, change).map((event) => insertEvent(invoice.id, event, now)),

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { CreateInvoice as CreateInput, InvoiceView } from '../bursar.ts'
-import type { Chain, Recipient } from '../chains/chain.ts'
+import { type Chain, type Recipient, splitRail } from '../chains/chain.ts'
 import { type Sale, saleOf } from '../credits/packs.ts'
 import { guard, type Statement, statement } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
@@ -13,8 +13,10 @@ import { notRestored, openRestore, restored } from '../ledger/restored.ts'
 import { type Atomic, type Quote, usdToAtomic } from '../money.ts'
 import { saleablePrice } from '../rates/rates.ts'
 import { type SignedInvoice, type SignedPayload, signInvoice } from '../signed-invoice.ts'
+import { forBuyer } from './buyers.ts'
 import { type InvoiceContext, type Rail, railNamed } from './context.ts'
 import { ensureCursor } from './cursor.ts'
+import { stillBound } from './deployment.ts'
 import { DUST_SATOSHI, DUST_USD } from './pricing.ts'
 import { findInvoice, type InvoiceRecord } from './records.ts'
 import { inTurn } from './turns.ts'
@@ -46,7 +48,7 @@ export function fromWire(account: string, input: CreateInput): CreateInvoice {
   }
 }
 
-interface Draft {
+export interface Draft {
   readonly id: string
   readonly account: string
   readonly rail: Rail
@@ -63,9 +65,13 @@ interface Draft {
  *
  * @throws {BursarError} not_found: no such rail, pack or account; invalid_request: zero, too much, too fine, or too
  *   little for the rail; idempotency_conflict: the key was used with another body; rate_unavailable;
- *   chain_unavailable: the chain cannot be reached, or has halted.
+ *   chain_unavailable: the chain cannot be reached, has halted, or is set up wrongly.
  */
-export async function createInvoice(ctx: InvoiceContext, input: CreateInvoice): Promise<InvoiceView> {
+export function createInvoice(ctx: InvoiceContext, input: CreateInvoice): Promise<InvoiceView> {
+  return forBuyer(splitRail(input.rail).chain, () => create(ctx, input))
+}
+
+async function create(ctx: InvoiceContext, input: CreateInvoice): Promise<InvoiceView> {
   const claim = claimOf(input)
   const earlier = claim && (await replay(ctx, input.account, claim))
   if (earlier) return earlier
@@ -113,10 +119,11 @@ async function issue(ctx: InvoiceContext, draft: Draft): Promise<InvoiceView> {
       }
       await ctx.db.commit([
         notRestored(),
+        stillBound(chain, ctx.catalogue.usdPerCredit),
         ...claimKey(draft, repeated),
         accountExists(draft.account),
         ...reserve,
-        insertInvoice(ctx, draft, recipient),
+        insertInvoice(ctx, draft, recipient.address).insert,
       ])
       return await viewOf(ctx, await mustFind(ctx, draft.id))
     } catch (thrown) {
@@ -175,37 +182,68 @@ function reserveAddress(chain: Chain, { index, recipient, at, raced }: Reservati
   ]
 }
 
-function insertInvoice(ctx: InvoiceContext, draft: Draft, recipient: Recipient): Statement {
-  const { sale, quote } = draft
-  const signed = signedPart(ctx, draft, recipient)
+/** The invoice of a draft, signed, and the statement that stores it. */
+export function insertInvoice(
+  ctx: Pick<InvoiceContext, 'catalogue' | 'tillKey'>,
+  draft: Draft,
+  address: string,
+): { readonly invoice: InvoiceRecord; readonly insert: Statement } {
+  const { sale, quote, rail } = draft
+  const signed = signedPart(ctx, draft, address)
+  const invoice: InvoiceRecord = {
+    id: draft.id,
+    account: draft.account,
+    chain: rail.chain.id,
+    symbol: rail.asset.symbol,
+    pack: sale.pack,
+    amount: draft.amount,
+    usd: sale.usd,
+    credits: sale.credits,
+    discount: sale.discount,
+    usdPerCredit: ctx.catalogue.usdPerCredit,
+    lotLifetimeMs: sale.lifetimeMs,
+    priceE8: quote.priceE8,
+    priceSource: quote.source,
+    priceAt: quote.at,
+    address,
+    signed: signed.payload,
+    signature: signed.signature,
+    createdAt: draft.createdAt,
+    expiresAt: draft.expiresAt,
+    discountEpoch: 0,
+  }
+  return { invoice, insert: storeInvoice(invoice) }
+}
+
+function storeInvoice(invoice: InvoiceRecord): Statement {
   return statement(
     `INSERT INTO invoice (id, account, rail, pack, amount, usd, credits, discount, usd_per_credit, lot_lifetime,
        price_e8, price_source, price_at, address, signed, signature, created_at, expires_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     [
-      draft.id,
-      draft.account,
-      draft.rail.id,
-      sale.pack,
-      draft.amount.toString(),
-      sale.usd,
-      sale.credits,
-      sale.discount,
-      ctx.catalogue.usdPerCredit,
-      sale.lifetimeMs === null ? null : BigInt(sale.lifetimeMs),
-      quote.priceE8.toString(),
-      quote.source,
-      BigInt(quote.at),
-      recipient.address,
-      signed.payload,
-      signed.signature,
-      BigInt(draft.createdAt),
-      BigInt(draft.expiresAt),
+      invoice.id,
+      invoice.account,
+      `${invoice.chain}:${invoice.symbol}`,
+      invoice.pack,
+      invoice.amount.toString(),
+      invoice.usd,
+      invoice.credits,
+      invoice.discount,
+      invoice.usdPerCredit,
+      invoice.lotLifetimeMs === null ? null : BigInt(invoice.lotLifetimeMs),
+      invoice.priceE8.toString(),
+      invoice.priceSource,
+      BigInt(invoice.priceAt),
+      invoice.address,
+      invoice.signed,
+      invoice.signature,
+      BigInt(invoice.createdAt),
+      BigInt(invoice.expiresAt),
     ],
   )
 }
 
-function signedPart(ctx: InvoiceContext, draft: Draft, recipient: Recipient): SignedInvoice {
+function signedPart(ctx: Pick<InvoiceContext, 'tillKey'>, draft: Draft, address: string): SignedInvoice {
   const payload: SignedPayload = {
     v: 1,
     payee: ctx.tillKey.payee,
@@ -213,7 +251,7 @@ function signedPart(ctx: InvoiceContext, draft: Draft, recipient: Recipient): Si
     rail: draft.rail.id,
     network: draft.rail.chain.caip2,
     contract: draft.rail.asset.contract ?? null,
-    recipient: recipient.address,
+    recipient: address,
     amount: draft.amount.toString(),
     expires_at: draft.expiresAt,
   }

@@ -1,8 +1,8 @@
 /** Which payments of an invoice are credited now, and with how much. Pure. */
 import type { Chain, Step } from '../chains/chain.ts'
-import type { Quote } from '../money.ts'
+import { MAX_MICRO, type Quote } from '../money.ts'
 import { type Arrival, type Valued, valuePayments } from './pricing.ts'
-import type { InvoiceRecord, PaymentRecord } from './records.ts'
+import type { InvoiceRecord, PaymentRecord, PaymentWait } from './records.ts'
 
 export interface Credit {
   readonly invoice: InvoiceRecord
@@ -21,8 +21,8 @@ export interface Credit {
 export interface Credited {
   /** All payments of the invoice, changed or not. */
   readonly payments: readonly PaymentRecord[]
-  /** Confirmed, but waiting for a current rate. */
-  readonly unpriced: readonly PaymentRecord[]
+  /** Confirmed, but not credited: why, by key. */
+  readonly waiting: ReadonlyMap<string, PaymentWait>
 }
 
 /**
@@ -44,19 +44,21 @@ export function creditInvoice(given: Credit): Credited {
   const valued = valuePayments(
     invoice,
     order.map(({ arrival }) => arrival),
+    MAX_MICRO,
   )
 
   const changed = new Map<string, PaymentRecord>()
-  const unpriced: PaymentRecord[] = []
+  const waiting = new Map<string, PaymentWait>()
   for (const [i, { payment }] of order.entries()) {
     const value = valued[i]
     if (!value || payment.chain !== chain.id) continue
-    if (value.kind === 'unpriced') unpriced.push(payment)
+    if (value.kind === 'unpriced') waiting.set(payment.key, 'rate')
+    else if (value.kind === 'too_large') waiting.set(payment.key, 'too_large')
     // What is credited stays credited, should a later version's dust floor be higher.
     else if (value.kind !== 'dust' || payment.state !== 'credited')
       changed.set(payment.key, apply(payment, value, now))
   }
-  return { payments: payments.map((payment) => changed.get(payment.key) ?? payment), unpriced }
+  return { payments: payments.map((payment) => changed.get(payment.key) ?? payment), waiting }
 }
 
 /**
@@ -85,7 +87,7 @@ export function isStalled(
 
 function apply(
   payment: PaymentRecord,
-  value: Exclude<Valued, { kind: 'unpriced' }>,
+  value: Exclude<Valued, { kind: 'unpriced' | 'too_large' }>,
   now: number,
 ): PaymentRecord {
   if (value.kind === 'dust') return { ...payment, state: 'failed', pricing: value.pricing }

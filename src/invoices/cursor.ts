@@ -42,6 +42,19 @@ export async function readCursor(db: Db, chain: string): Promise<StoredCursor | 
   }
 }
 
+/** How far each chain has been read, and whether it credits. */
+export async function readHalts(
+  db: Db,
+): Promise<{ chain: string; height: number; halted: string | null; settledAt: number }[]> {
+  const rows = await db.query<{ chain: string; height: bigint; halted: string | null; updated_at: bigint }>(
+    `SELECT chain, height, updated_at, coalesce(halted, iif(${IS_RESTORED}, ?, NULL)) AS halted FROM chain_cursor`,
+    [RESTORED],
+  )
+  return rows.map(({ chain, height, halted, updated_at: at }) => {
+    return { chain, height: Number(height), halted, settledAt: Number(at) }
+  })
+}
+
 /**
  * The stored cursor; on the first run of all, one at the chain's tip. It is stored before any address of the chain
  * is issued, so no payment can come before it.

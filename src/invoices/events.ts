@@ -4,7 +4,8 @@ import { type Statement, statement } from '../db/db.ts'
 import type { InvoiceContext } from './context.ts'
 import type { InvoiceRecord, PaymentRecord } from './records.ts'
 import { type Derived, isLive } from './state.ts'
-import { buildView, deriveInvoice, type Heights, paymentView } from './view.ts'
+import { buildView, deriveInvoice, paymentView } from './view.ts'
+import type { ChainStates } from './waiting.ts'
 
 export type EventType =
   | 'invoice.detected'
@@ -37,7 +38,7 @@ export interface InvoiceChange {
    */
   readonly beforeAt: number
   readonly now: number
-  readonly heights: Heights
+  readonly states: ChainStates
 }
 
 type Found = readonly [type: EventType, payment?: PaymentRecord]
@@ -51,7 +52,7 @@ type Found = readonly [type: EventType, payment?: PaymentRecord]
  * - expired: the lock has ended and less than the amount has arrived
  */
 export function eventsOf(ctx: Pick<InvoiceContext, 'chains'>, change: InvoiceChange): EventPayload[] {
-  const { invoice, after, heights, now } = change
+  const { invoice, after, states, now } = change
   const found = findEvents(
     change,
     deriveInvoice(ctx, invoice, change.before, change.beforeAt),
@@ -60,14 +61,14 @@ export function eventsOf(ctx: Pick<InvoiceContext, 'chains'>, change: InvoiceCha
   // An invoice whose rail was taken out of the configuration is still credited; it cannot be described any more.
   const rail = ctx.chains.get(invoice.chain)?.assets.some((asset) => asset.symbol === invoice.symbol)
   if (found.length === 0 || !rail) return []
-  const view = buildView(ctx, { invoice, payments: after, heights, now })
+  const view = buildView(ctx, { invoice, payments: after, states, now })
   return found.map(([type, payment]) => ({
     type,
     timestamp: new Date(now).toISOString(),
     data: {
       account: invoice.account,
       invoice: view,
-      ...(payment ? { payment: paymentView(payment, heights) } : {}),
+      ...(payment ? { payment: paymentView(payment, states, now) } : {}),
     },
   }))
 }

@@ -75,18 +75,27 @@ export type Valued =
   | { readonly kind: 'dust'; readonly pricing: Pricing }
   /** Needs a current rate, and there is none: it waits. */
   | { readonly kind: 'unpriced' }
+  /** Worth more credits than one grant can be: it waits for the seller. */
+  | { readonly kind: 'too_large' }
 
 /**
  * Values the payments of one invoice. Payments that were credited before keep the part of the lock that they have;
  * what is left of it, also when another payment left the chain, goes to the arrivals in the order given.
+ *
+ * @param most credits that one payment may be worth; more of them are `too_large`
  */
-export function valuePayments(terms: Terms, arrivals: readonly Arrival[]): Valued[] {
+export function valuePayments(terms: Terms, arrivals: readonly Arrival[], most?: MicroCredits): Valued[] {
   let free = arrivals.reduce((left, arrival) => left - arrival.locked, terms.amount)
   return arrivals.map((arrival) => {
-    const valued = valueOne(terms, arrival, arrival.locked + free)
+    const valued = within(valueOne(terms, arrival, arrival.locked + free), most)
     if (valued.kind === 'credit') free -= valued.pricing.locked - arrival.locked
     return valued
   })
+}
+
+function within(valued: Valued, most: MicroCredits | undefined): Valued {
+  const fits = valued.kind !== 'credit' || most === undefined || valued.credits <= most
+  return fits ? valued : { kind: 'too_large' }
 }
 
 /** The price of the invoice has arrived in time: a pack's discount is due. */

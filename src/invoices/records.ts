@@ -32,6 +32,12 @@ export interface InvoiceRecord {
   readonly discountEpoch: number
 }
 
+/**
+ * Of a payment that is deep enough: no second endpoint shows it; there is no current rate to price it with; it is worth
+ * more than one grant can be.
+ */
+export type PaymentWait = 'endpoints' | 'rate' | 'too_large'
+
 export interface PaymentRecord {
   readonly key: string
   readonly chain: string
@@ -53,6 +59,8 @@ export interface PaymentRecord {
   /** What the current epoch granted. */
   readonly credits: MicroCredits
   readonly pricing: Pricing | null
+  /** What it waits for although it is deep enough; kept apart from the payment itself. */
+  readonly waiting: PaymentWait | null
 }
 
 type Cells = Readonly<Record<string, bigint | string | null>>
@@ -60,7 +68,8 @@ type Cells = Readonly<Record<string, bigint | string | null>>
 const INVOICES = `SELECT id, account, rail, pack, amount, usd, credits, discount, usd_per_credit, lot_lifetime, price_e8,
   price_source, price_at, address, signed, signature, created_at, expires_at, discount_epoch FROM invoice`
 const PAYMENTS = `SELECT key, chain, symbol, txid, address, amount, invoice, state, epoch, needed, height, block_hash,
-  block_time, seen_at, credited_at, credits, pricing FROM payment`
+  block_time, seen_at, credited_at, credits, pricing,
+  (SELECT reason FROM waiting WHERE subject = 'payment:' || key) AS waiting FROM payment`
 
 export async function findInvoice(db: Db, id: string): Promise<InvoiceRecord | null> {
   const [row] = await db.query<Cells>(`${INVOICES} WHERE id = ?`, [id])
@@ -123,6 +132,15 @@ export async function paymentsAbove(db: Db, chain: string, height: number): Prom
   return rows.map(paymentOf)
 }
 
+/** Payments without an invoice; with a key or a transaction's hash, those that it names, whosever they are. */
+export async function unassignedPayments(db: Db, named?: string): Promise<PaymentRecord[]> {
+  const rows = await db.query<Cells>(
+    `${PAYMENTS} WHERE ${named === undefined ? 'invoice IS NULL' : '(key = ?1 OR txid = ?1)'} ORDER BY seen_at, key`,
+    named === undefined ? [] : [named],
+  )
+  return rows.map(paymentOf)
+}
+
 function invoiceOf(row: Cells): InvoiceRecord {
   const { chain, symbol } = splitRail(text(row, 'rail'))
   return {
@@ -170,6 +188,7 @@ function paymentOf(row: Cells): PaymentRecord {
     creditedAt: numberOrNull(row, 'credited_at'),
     credits: integer(row, 'credits'),
     pricing: pricing === null ? null : parsePricing(pricing),
+    waiting: textOrNull(row, 'waiting') as PaymentWait | null,
   }
 }
 

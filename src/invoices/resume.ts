@@ -57,6 +57,13 @@ export async function reportChain(
   }
 }
 
+/** What an operator is told of a halted chain. */
+export function haltedChain(chain: string, reason: string): BursarError {
+  return new BursarError('chain_unavailable', `Crediting on ${chain} is halted: ${reason}.`, {
+    remedy: `Crediting on it is halted until the operator has looked (bursar chains list), then: bursar chains resume ${chain}`,
+  })
+}
+
 export interface Resumed {
   /** The block that is read on from. */
   readonly height: number

@@ -8,7 +8,7 @@ import type { Lease } from '../db/lease.ts'
 import { BursarError } from '../errors.ts'
 import { atomicToUsd, type MicroUsd, type Quote } from '../money.ts'
 import type { InvoiceContext } from './context.ts'
-import { creditInvoice, isConfirmed } from './crediting.ts'
+import { creditInvoice, isConfirmed, isStalled } from './crediting.ts'
 import { haltChain, moveCursor, readCursor, type StoredCursor } from './cursor.ts'
 import { eventsOf, insertEvent } from './events.ts'
 import { invoiceStatements, paymentStatements, samePayment } from './postings.ts'
@@ -18,11 +18,12 @@ import {
   invoicesExpiring,
   openPayments,
   type PaymentRecord,
+  type PaymentWait,
   paymentsAbove,
   paymentsBy,
 } from './records.ts'
 import { observe } from './transitions.ts'
-import { readHeights } from './view.ts'
+import { type ChainStates, chainWaits, paymentWaits, readChainStates } from './waiting.ts'
 
 /** More than any payment: asks for the deepest confirmation. */
 const WORTH_THE_MOST: MicroUsd = 2n ** 62n
@@ -112,33 +113,16 @@ async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: S
     needed: (transfer) => confirmationsFor(chain, transfer, found.invoiceAt(transfer.to), quotes),
     now,
   })
-  const heights = new Map(await readHeights(ctx.db)).set(chain.id, step.cursor.height)
   const before = new Map(found.stored.map((payment) => [payment.key, payment]))
   const after = new Map([...found.stored, ...observed].map((payment) => [payment.key, payment]))
-  const vouched = await vouchedFor(chain, step, after.values())
-  const statements: Statement[] = []
-  for (const invoice of found.invoices) {
-    const { payments, unpriced } = creditInvoice({
-      invoice,
-      payments: [...after.values()].filter((payment) => payment.invoice === invoice.id),
-      chain,
-      vouched,
-      chains: ctx.chains,
-      quotes,
-      now,
-    })
-    for (const payment of payments) after.set(payment.key, payment)
-    for (const payment of unpriced) {
-      ctx.runtime.log.warn({ payment: payment.key }, 'confirmed, but there is no current rate: it waits')
+  await creditAll(ctx, { chain, step, invoices: found.invoices, payments: after, quotes, now })
+  const { states, statements } = await waitsOf(ctx, chain, step, now)
+  for (const [key, payment] of after) {
+    const earlier = before.get(key) ?? null
+    if (!earlier || !samePayment(earlier, payment)) {
+      statements.push(...paymentStatements(earlier, payment, found.byId, now))
     }
-  }
-  const changedKeys = [...after].flatMap(([key, payment]) => {
-    const earlier = before.get(key)
-    return earlier && samePayment(earlier, payment) ? [] : [key]
-  })
-  for (const key of changedKeys) {
-    const payment = after.get(key)
-    if (payment) statements.push(...paymentStatements(before.get(key) ?? null, payment, found.byId, now))
+    statements.push(...paymentWaits(key, earlier?.waiting ?? null, payment.waiting, now))
   }
   for (const invoice of found.invoices) {
     const was = paymentsOf(before, invoice)
@@ -146,7 +130,7 @@ async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: S
     statements.push(...invoiceStatements(invoice, was, is, now))
     // Only its own chain lets an invoice expire, so that it does so once.
     const beforeAt = invoice.chain === chain.id ? stored.updatedAt : now
-    const change = { invoice, before: was, after: is, beforeAt, now, heights }
+    const change = { invoice, before: was, after: is, beforeAt, now, states }
     for (const event of eventsOf(ctx, change)) statements.push(insertEvent(invoice.id, event, now))
   }
   const { cursor } = step
@@ -162,22 +146,78 @@ async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: S
   }
 }
 
-/** Those of the payments that are deep enough to be credited, once more as the endpoints have them now. */
-function vouchedFor(
+interface CreditAll {
+  readonly chain: Chain
+  readonly step: Step
+  readonly invoices: readonly InvoiceRecord[]
+  /** All payments of the invoices, by key; brought to what they are after the step. */
+  readonly payments: Map<string, PaymentRecord>
+  readonly quotes: ReadonlyMap<string, Quote>
+  readonly now: number
+}
+
+/** Credits what is deep enough, and says of the rest why it is not credited. */
+async function creditAll(ctx: InvoiceContext, given: CreditAll): Promise<void> {
+  const { chain, step, invoices, payments, quotes, now } = given
+  const ready = [...payments.values()].filter((payment) => isReady(payment, chain, step))
+  const vouched = await vouchedFor(chain, ready)
+  const waits = new Map<string, PaymentWait>()
+  for (const { key } of ready) if (!vouched.has(key)) waits.set(key, 'endpoints')
+  for (const invoice of invoices) {
+    const credited = creditInvoice({
+      invoice,
+      payments: paymentsOf(payments, invoice),
+      chain,
+      vouched,
+      chains: ctx.chains,
+      quotes,
+      now,
+    })
+    for (const payment of credited.payments) payments.set(payment.key, payment)
+    for (const [key, why] of credited.waiting) waits.set(key, why)
+  }
+  for (const [key, payment] of payments) {
+    // Another chain's payments are left to their own watcher.
+    if (payment.chain !== chain.id) continue
+    const waiting = waits.get(key) ?? null
+    payments.set(key, { ...payment, waiting })
+    // Disagreement is said by whoever found it.
+    if (waiting === null || waiting === 'endpoints' || waiting === payment.waiting) continue
+    const why = waiting === 'rate' ? 'there is no current rate' : 'it is worth more than one grant can be'
+    ctx.runtime.log.warn({ event: 'payment_waits', payment: key }, `Confirmed, but ${why}: it waits.`)
+  }
+}
+
+/** What the chain waits for from now on: the rows that say so, and the states to make views with. */
+async function waitsOf(
+  ctx: InvoiceContext,
   chain: Chain,
   step: Step,
-  payments: Iterable<PaymentRecord>,
-): Promise<ReadonlySet<string>> {
-  const ready = [...payments].flatMap((payment): Transfer[] => {
+  now: number,
+): Promise<{ states: ChainStates; statements: Statement[] }> {
+  const states = new Map(await readChainStates(ctx.db))
+  const was = states.get(chain.id)?.wait ?? null
+  const reason = isStalled(chain, step) ? ('finality' as const) : null
+  const since = was?.reason === reason ? was.since : now
+  const wait = reason === null ? null : { reason, since }
+  states.set(chain.id, { height: step.cursor.height, settledAt: now, halted: null, wait })
+  return { states, statements: chainWaits(chain.id, was?.reason ?? null, reason, now) }
+}
+
+function isReady(payment: PaymentRecord, chain: Chain, step: Step): boolean {
+  return payment.chain === chain.id && payment.invoice !== null && isConfirmed(payment, chain, step)
+}
+
+/** The keys of those that the endpoints show as they are stored. */
+function vouchedFor(chain: Chain, ready: readonly PaymentRecord[]): Promise<ReadonlySet<string>> {
+  const transfers = ready.flatMap((payment): Transfer[] => {
     const { key, symbol, address: to, amount, txid, height, blockHash, blockTime } = payment
-    if (payment.chain !== chain.id || payment.invoice === null || !isConfirmed(payment, chain, step))
-      return []
     if (height === null || blockHash === null || blockTime === null) return []
     return [
       { key, chain: chain.id, symbol, to, amount, txid, block: { height, hash: blockHash, time: blockTime } },
     ]
   })
-  return chain.vouch(ready)
+  return chain.vouch(transfers)
 }
 
 interface Found {

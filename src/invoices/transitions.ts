@@ -59,6 +59,7 @@ function firstSeen(given: Observe, transfer: Transfer): PaymentRecord {
     state: transfer.block ? 'confirming' : 'seen',
     epoch: 0,
     seenAt: given.now,
+    waiting: null,
     ...uncredited,
   }
 }

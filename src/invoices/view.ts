@@ -1,6 +1,5 @@
 /** An invoice as buyers, agents and webhooks see it. */
 import type { InvoiceView, PaymentView } from '../bursar.ts'
-import type { Db } from '../db/db.ts'
 import { BursarError } from '../errors.ts'
 import { formatCredits, formatDecimal, formatUsd } from '../money.ts'
 import type { SignedPayload } from '../signed-invoice.ts'
@@ -8,15 +7,13 @@ import { type InvoiceContext, railNamed } from './context.ts'
 import { arrivedInTime, lockIsFilled, onRail } from './pricing.ts'
 import { findInvoice, type InvoiceRecord, type PaymentRecord, paymentsBy } from './records.ts'
 import { type Counted, countedAmount, type Derived, deriveState } from './state.ts'
-
-/** How far each chain has been read; confirmations count up to there, since only that much is verified. */
-export type Heights = ReadonlyMap<string, number>
+import { type ChainStates, readChainStates, waitingFor } from './waiting.ts'
 
 export interface BuildView {
   readonly invoice: InvoiceRecord
   /** All payments to the invoice. */
   readonly payments: readonly PaymentRecord[]
-  readonly heights: Heights
+  readonly states: ChainStates
   readonly now: number
 }
 
@@ -41,20 +38,15 @@ export async function viewOf(
   ctx: Pick<InvoiceContext, 'db' | 'runtime' | 'chains'>,
   invoice: InvoiceRecord,
 ): Promise<InvoiceView> {
-  const [payments, heights] = await Promise.all([
+  const [payments, states] = await Promise.all([
     paymentsBy(ctx.db, 'invoice', [invoice.id]),
-    readHeights(ctx.db),
+    readChainStates(ctx.db),
   ])
-  return buildView(ctx, { invoice, payments, heights, now: ctx.runtime.now() })
-}
-
-export async function readHeights(db: Db): Promise<Heights> {
-  const rows = await db.query<{ chain: string; height: bigint }>('SELECT chain, height FROM chain_cursor')
-  return new Map(rows.map((row) => [row.chain, Number(row.height)]))
+  return buildView(ctx, { invoice, payments, states, now: ctx.runtime.now() })
 }
 
 /** Pure. @throws {BursarError} not_found: the invoice's chain is no longer configured. */
-export function buildView(ctx: ViewContext, { invoice, payments, heights, now }: BuildView): InvoiceView {
+export function buildView(ctx: ViewContext, { invoice, payments, states, now }: BuildView): InvoiceView {
   const { chain, asset } = railNamed(ctx.chains, `${invoice.chain}:${invoice.symbol}`)
   const derived = deriveInvoice(ctx, invoice, payments, now)
   const due = derived.missing > 0n ? derived.missing : invoice.amount
@@ -79,7 +71,7 @@ export function buildView(ctx: ViewContext, { invoice, payments, heights, now }:
     },
     created_at: isoTime(invoice.createdAt),
     expires_at: isoTime(invoice.expiresAt),
-    payments: payments.map((payment) => paymentView(payment, heights)),
+    payments: payments.map((payment) => paymentView(payment, states, now)),
     missing: derived.missing.toString(),
     credits_granted: formatCredits(creditsGranted(invoice, payments)),
     signed: { payload: invoice.signed, signature: invoice.signature, payee },
@@ -104,8 +96,8 @@ export function deriveInvoice(
   return deriveState(invoice, counted, now)
 }
 
-export function paymentView(payment: PaymentRecord, heights: Heights): PaymentView {
-  const tip = heights.get(payment.chain)
+export function paymentView(payment: PaymentRecord, states: ChainStates, now: number): PaymentView {
+  const tip = states.get(payment.chain)?.height
   const mined = payment.height !== null && tip !== undefined ? tip - payment.height + 1 : 0
   return {
     state: payment.state,
@@ -116,6 +108,7 @@ export function paymentView(payment: PaymentRecord, heights: Heights): PaymentVi
     confirmations: Math.max(0, mined),
     confirmations_needed: payment.needed,
     credits: formatCredits(payment.state === 'credited' ? payment.credits : 0n),
+    waiting_for: waitingFor(payment, states, now),
   }
 }
 
@@ -143,7 +136,7 @@ function isLate(ctx: ViewContext, invoice: InvoiceRecord, payment: PaymentRecord
   return !arrivedInTime(invoice, { family, blockTime: payment.blockTime, seenAt: payment.seenAt })
 }
 
-function unknownInvoice(id: string): BursarError {
+export function unknownInvoice(id: string): BursarError {
   return new BursarError('not_found', `There is no invoice ${JSON.stringify(id).slice(0, 80)}.`, {
     remedy: 'Use the id that create_invoice returned.',
   })

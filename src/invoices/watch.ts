@@ -6,10 +6,12 @@
 import type { Chain, Cursor, Step } from '../chains/chain.ts'
 import { acquireLease, type Lease } from '../db/lease.ts'
 import { BursarError, toBursarError } from '../errors.ts'
+import { type Outage, watchOutage } from '../outages.ts'
 import type { InvoiceContext } from './context.ts'
 import { isStalled } from './crediting.ts'
 import { ensureCursor, type StoredCursor } from './cursor.ts'
 import { halt, settle } from './settle.ts'
+import { type ChainWait, chainWaits, readChainStates } from './waiting.ts'
 import { type WatchedAddresses, watchedAddresses } from './watched.ts'
 
 const LEASE_MS = 15_000
@@ -19,6 +21,8 @@ const STANDBY_MS = 2_000
 const HALTED_MS = 10_000
 const MIN_BACKOFF_MS = 500
 const MAX_BACKOFF_MS = 30_000
+/** Endpoints differ for a moment with every block. */
+const NOTED_AFTER_MS = 10_000
 
 export interface Watch {
   /** Resolves once the chain's cursor is stored and this process is watching or standing by; rejects when stopped first. */
@@ -64,8 +68,11 @@ interface Watching {
   readonly signal: AbortSignal
   readonly watched: WatchedAddresses
   readonly holder: string
+  readonly outage: Outage
   /** Finality has stalled, as of the last step. */
   stalled: boolean
+  /** What the chain waits for, as far as this process has written it. */
+  noted: ChainWait | null
 }
 
 async function loop(
@@ -76,7 +83,9 @@ async function loop(
 ): Promise<void> {
   const { runtime } = ctx
   const watched = watchedAddresses(ctx.db, chain.family)
-  const watching: Watching = { ctx, chain, signal, watched, holder: runtime.id('watch'), stalled: false }
+  const holder = runtime.id('watch')
+  const outage = watchOutage(runtime)
+  const watching: Watching = { ctx, chain, signal, watched, holder, outage, stalled: false, noted: null }
   let lease: Lease | null = null
   let verified = false
   let failures = 0
@@ -90,15 +99,16 @@ async function loop(
       const stored = await ensureCursor(ctx, chain, signal)
       onReady()
       pause = lease ? await advance(watching, lease, stored) : STANDBY_MS
-      if (failures > 0) runtime.log.info({ chain: chain.id }, 'watching again')
+      if (!lease) watching.outage.over({ event: 'watch_resumed', chain: chain.id }, 'standing by again')
       failures = 0
       onRound(true)
     } catch (thrown) {
+      // A lease that is kept is given back at the end, also when that comes in the middle of an outage.
       if (signal.aborted) break
-      lease = null
       pause = Math.min(MIN_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS)
       failures = Math.min(failures + 1, 10)
       report(watching, thrown, pause)
+      await noteWait(watching, lease, thrown)
       onRound(false)
     }
     await runtime.sleep(pause, signal).catch(() => undefined)
@@ -118,10 +128,8 @@ async function hold({ ctx, chain, holder }: Watching, lease: Lease | null): Prom
 async function advance(watching: Watching, lease: Lease, stored: StoredCursor): Promise<number> {
   const { ctx, chain } = watching
   if (stored.halted !== null) {
-    ctx.runtime.log.warn(
-      { event: 'chain_halted', chain: chain.id, reason: stored.halted },
-      'crediting is halted until a human has looked',
-    )
+    const facts = { event: 'chain_halted', chain: chain.id, reason: stored.halted }
+    watching.outage.failed('halted', 'warn', facts, 'crediting is halted until a human has looked')
     return HALTED_MS
   }
   let step: Step
@@ -135,6 +143,8 @@ async function advance(watching: Watching, lease: Lease, stored: StoredCursor): 
   sayStall(watching, step)
   const { halted } = await settle(ctx, chain, step, lease)
   if (halted) return HALTED_MS
+  watching.noted = null
+  watching.outage.over({ event: 'watch_resumed', chain: chain.id }, 'watching again')
   return step.caughtUp ? chain.pollMs : 0
 }
 
@@ -165,15 +175,32 @@ function sayStall(watching: Watching, step: Step): void {
   }
 }
 
-function report({ ctx, chain }: Watching, thrown: unknown, pauseMs: number): void {
+/** Once when it begins, then once a minute. */
+function report({ chain, outage }: Watching, thrown: unknown, pauseMs: number): void {
   const error = toBursarError(thrown)
   const facts = { event: 'watch_failed', chain: chain.id, code: error.code, retry_ms: pauseMs }
   if (error.code === 'internal') {
-    ctx.runtime.log.error(
-      { ...facts, err: error.cause ?? error },
-      'watching failed; trying again from the stored cursor',
-    )
+    const text = 'watching failed; trying again from the stored cursor'
+    outage.failed(error.code, 'error', { ...facts, err: error.cause ?? error }, text)
   } else {
-    ctx.runtime.log.warn(facts, `${error.message} Nothing is skipped; trying again.`)
+    outage.failed(error.message, 'warn', facts, `${error.message} Nothing is skipped; trying again.`)
+  }
+}
+
+/** Lets other processes, and whoever waits for a payment, know of an outage that lasts. Settling deletes it. */
+async function noteWait(watching: Watching, lease: Lease | null, thrown: unknown): Promise<void> {
+  const { ctx, chain, outage } = watching
+  const { code, details } = toBursarError(thrown)
+  const since = outage.since()
+  if (!lease || since === null || ctx.runtime.now() - since < NOTED_AFTER_MS) return
+  if (code !== 'chain_unavailable' && code !== 'invalid_config') return
+  const wait = details['reason'] === 'endpoints_disagree' ? 'endpoints' : 'unreachable'
+  if (watching.noted === wait) return
+  try {
+    const was = (await readChainStates(ctx.db)).get(chain.id)?.wait?.reason ?? null
+    await ctx.db.commit([lease.check(), ...chainWaits(chain.id, was, wait, since)])
+    watching.noted = wait
+  } catch {
+    // The outage itself is in the log; this is tried again with the next failure.
   }
 }

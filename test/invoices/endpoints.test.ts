@@ -68,9 +68,72 @@ describe('an endpoint that lies', () => {
     })
     const lease = await till.lease('local')
     await settle(till.ctx, chain, { ...step, transfers: [invented] }, lease)
-    expect((await shop.view(invoice.id)).payments).toMatchObject([{ state: 'confirming', confirmations: 3 }])
+    expect((await shop.view(invoice.id)).payments).toMatchObject([
+      {
+        state: 'confirming',
+        confirmations: 3,
+        waiting_for: expect.stringContaining('a second endpoint of local'),
+      },
+    ])
     expect(await till.available('acc')).toBe(0n)
     expect(shop.events()).toContain('payment_unconfirmed')
+  })
+})
+
+describe('endpoints that disagree, or do not answer', () => {
+  it.each([
+    ['disagree', /^the endpoints of local to agree: they disagree since /],
+    ['do not answer', /^local to be readable: none of its endpoints answers since /],
+  ])('for longer than a moment: they %s, and whoever waits for a payment is told', async (how, told) => {
+    let ahead = 0
+    shop = await openShop({
+      anvil,
+      rpc: [one.url, two.url],
+      runtime: { now: () => Date.now() + ahead },
+      chain: { confirmations: [{ blocks: 6 }] },
+    })
+    await shop.watch()
+    const invoice = await shop.ask()
+    await anvil.send({ to: invoice.address, value: BigInt(invoice.amount) })
+    await shop.until(invoice.id, ({ payments }) => payments.length > 0)
+    if (how === 'disagree') {
+      one.alter = ({ method, params }, result) =>
+        method === 'eth_getBlockByNumber' && params[1] === true && result !== null
+          ? { ...result, transactions: [] }
+          : result
+      const other = await shop.ask()
+      await anvil.send({ to: other.address, value: BigInt(other.amount) })
+    } else {
+      one.decide = () => 'drop'
+      two.decide = () => 'drop'
+    }
+    await shop.said('watch_failed')
+    ahead = 11_000
+    const waiting = async () => (await shop?.view(invoice.id))?.payments[0]?.waiting_for ?? ''
+    while (!told.test(await waiting())) await shop.till.ctx.runtime.sleep(50)
+    const failures = shop.events().filter((event) => event === 'watch_failed')
+    expect(failures, 'said once a minute at most').toHaveLength(1)
+    one.alter = (_, result) => result
+    one.decide = () => 'pass'
+    two.decide = () => 'pass'
+    await anvil.mine(6)
+    await shop.until(invoice.id, (view) => view.state === 'paid')
+    await shop.said('watch_resumed')
+    expect(await shop.till.db.query('SELECT * FROM waiting')).toEqual([])
+  })
+})
+
+describe('a watcher that is stopped', () => {
+  it.each(['in good times', 'in an outage'])('hands over at once: %s', async (when) => {
+    shop = await openShop({ anvil, rpc: [one.url] })
+    await shop.watch()
+    if (when === 'in an outage') {
+      one.decide = () => 'drop'
+      await shop.said('watch_failed')
+    }
+    await shop.unwatch()
+    const leases = await shop.till.db.query('SELECT name, expires_at FROM lease')
+    expect(leases).toEqual([{ name: 'watch:local', expires_at: 0n }])
   })
 })
 
@@ -90,6 +153,7 @@ describe('finality that stalls', () => {
     expect((await shop.view(invoice.id)).payments[0]).toMatchObject({
       state: 'confirming',
       confirmations_needed: 2,
+      waiting_for: expect.stringMatching(/^a final block: finality of local has stalled since \d{4}-/),
     })
     expect(shop.lines.find(({ level }) => level === 'error')?.facts).toMatchObject({
       event: 'finality_stalled',

@@ -43,6 +43,7 @@ function payment(state: PaymentState): PaymentRecord {
     seenAt: 1,
     creditedAt: credited ? 2 : null,
     credits: credited ? 100n : 0n,
+    waiting: null,
     pricing: credited ? { ...PRICING, inTime: false } : null,
   }
 }

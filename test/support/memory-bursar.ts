@@ -305,6 +305,7 @@ function paymentOf(view: InvoiceView): PaymentView {
     block: 7,
     confirmations: 0,
     confirmations_needed: CONFIRMATIONS,
+    waiting_for: null,
     credits: formatCredits(0n),
   }
 }

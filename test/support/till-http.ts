@@ -1,6 +1,7 @@
 /** A till's HTTP server over a test's ledger and upstreams, and a key to use it with. */
 
 import { configSchema } from '../../src/config-schema.ts'
+import { BursarError } from '../../src/errors.ts'
 import { type HttpServer, startHttp } from '../../src/http/server.ts'
 import { getBalance } from '../../src/ledger/balance.ts'
 import { createKey, keyring } from '../../src/ledger/keys.ts'
@@ -99,6 +100,8 @@ export async function httpTill(
     checks: [],
     authenticate: (key) => keys.authenticate(key),
     bursarFor: ({ account }) => memory.forAccount(account),
+    // There is no chain here to look at.
+    claimPayment: () => Promise.reject(new BursarError('not_found', 'Nothing was paid.')),
     calls: { ledger: till.ledger, models, fitFloorTokens: floor, circuit: createCircuit() },
     accounts: {
       ledger: till.ledger,

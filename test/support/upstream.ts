@@ -66,7 +66,7 @@ export async function startScriptedUpstream(first: Behaviour = completes()): Pro
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
       const raw = Buffer.concat(chunks).toString('utf8')
-      const body = JSON.parse(raw) as Record<string, unknown>
+      const body = (raw === '' ? {} : JSON.parse(raw)) as Record<string, unknown>
       const one = { path: request.url ?? '', headers: request.headers, body, raw }
       received.push(one)
       behaviour(response, one)

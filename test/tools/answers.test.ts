@@ -41,6 +41,7 @@ const payment = (change: Partial<PaymentView>): PaymentView => ({
   block: 1,
   confirmations: 1,
   confirmations_needed: 3,
+  waiting_for: null,
   credits: '0.000000',
   ...change,
 })

@@ -1,0 +1,60 @@
+/** Claims of payments that no endpoint shows by itself, by those whom the invoice concerns. */
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { invoiceId } from '../../tools/fields.ts'
+import { checkInput } from '../../tools/tool.ts'
+import { invoice } from '../../tools/views.ts'
+import type { InvoiceView } from '../bursar.ts'
+import { BursarError } from '../errors.ts'
+import type { ClaimPayment } from '../invoices/claim.ts'
+import { jsonOf } from './body.ts'
+import type { Operation } from './operation.ts'
+import { type Authenticate, authenticated, type HttpEnv, onlyMethods } from './security.ts'
+
+export interface ClaimRoutesOptions {
+  readonly authenticate: Authenticate
+  readonly claimPayment: (claim: ClaimPayment) => Promise<InvoiceView>
+}
+
+const claimInput = z.strictObject({
+  txid: z
+    .string()
+    .regex(/^0x[0-9a-fA-F]{64}$/, { error: 'expected a transaction hash: 0x and 64 hexadecimal digits' }),
+  chain: z
+    .string()
+    .min(1)
+    .max(80)
+    .exactOptional()
+    .describe('Where it was paid, if not on the chain of the invoice'),
+})
+
+export const claimOperations: readonly Operation[] = [
+  {
+    id: 'claimPayment',
+    method: 'post',
+    path: '/v1/invoices/{id}/claim',
+    summary: 'Credit a payment that a contract made and that the endpoints do not show by themselves',
+    key: 'any',
+    body: claimInput,
+    status: 200,
+    output: invoice,
+    errors: ['not_found', 'conflict', 'chain_unavailable'],
+  },
+]
+
+/** Mounted at `/v1`. Safe to repeat. An account claims for its own invoices, the seller for anybody's. */
+export function claimRoutes({ authenticate, claimPayment }: ClaimRoutesOptions): Hono<HttpEnv> {
+  const app = new Hono<HttpEnv>()
+  app.use('/invoices/:id/claim', onlyMethods('POST'), authenticated(authenticate))
+  app.post('/invoices/:id/claim', async (c) => {
+    const id = invoiceId.safeParse(c.req.param('id'))
+    if (!id.success) {
+      throw new BursarError('not_found', 'There is no such invoice.', { remedy: 'Check the id.' })
+    }
+    const input = checkInput({ name: '/v1/invoices/:id/claim', input: claimInput }, await jsonOf(c.req.raw))
+    const principal = c.get('principal')
+    const whose = principal.scope === 'seller' ? {} : { account: principal.account }
+    return c.json(await claimPayment({ ...whose, invoice: id.data, ...input }))
+  })
+  return app
+}
