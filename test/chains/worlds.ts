@@ -122,7 +122,7 @@ export async function evmWorld(): Promise<EvmWorld> {
 
 export interface BitcoinWorld extends World {
   readonly node: BitcoinNode
-  openWith(config: Partial<BitcoinChainConfig>, script?: 'p2wpkh' | 'p2tr'): Chain
+  openWith(config: Partial<BitcoinChainConfig>, script?: 'p2wpkh' | 'p2tr', own?: Runtime): Chain
 }
 
 /** Why there can be no Bitcoin world here, or null. In CI a missing node is a failure, not a reason. */
@@ -139,13 +139,16 @@ export async function bitcoinWorld(): Promise<BitcoinWorld> {
   if ('missing' in found) throw new Error(found.missing)
   const node = await startBitcoin(found)
   const raw = new Map<string, string>()
-  const openWith = (config: Partial<BitcoinChainConfig>, script: 'p2wpkh' | 'p2tr' = 'p2wpkh') =>
-    only({
-      keys: { bitcoin: { xpub: script === 'p2tr' ? TAPROOT_KEY : BITCOIN_KEY, script } },
-      chains: {
-        bitcoin: { family: 'bitcoin', network: 'regtest', bech32: node.bech32, rpc: [node.url], ...config },
+  const openWith: BitcoinWorld['openWith'] = (config, script = 'p2wpkh', own = runtime) =>
+    only(
+      {
+        keys: { bitcoin: { xpub: script === 'p2tr' ? TAPROOT_KEY : BITCOIN_KEY, script } },
+        chains: {
+          bitcoin: { family: 'bitcoin', network: 'regtest', bech32: node.bech32, rpc: [node.url], ...config },
+        },
       },
-    })
+      own,
+    )
   return {
     node,
     openWith,
@@ -177,7 +180,7 @@ export async function bitcoinWorld(): Promise<BitcoinWorld> {
   }
 }
 
-function only(config: Parameters<typeof openChains>[0]['config'], own = runtime): Chain {
+function only(config: Parameters<typeof openChains>[0]['config'], own: Runtime = runtime): Chain {
   const [chain] = openChains({ config, runtime: own })
   if (!chain) throw new Error('one chain was configured')
   return chain

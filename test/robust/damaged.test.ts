@@ -1,0 +1,191 @@
+/** A database file that cannot be written, or whose pages are not what they were: refused, never guessed. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmod, chown, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { createClient } from '@libsql/client'
+import * as fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { BIN, run } from '../support/program.ts'
+import { type Answer, openShop, type Shop, startWorld, verify, type World } from './shop.ts'
+
+vi.setConfig({ testTimeout: 90_000 })
+
+const PAGE = 4096
+
+let world: World
+/** A ledger with a history, in one file. */
+let original: string
+let key: string
+let copies = 0
+
+beforeAll(async () => {
+  world = await startWorld()
+  original = join(world.folder, 'original.db')
+  const shop = await openShop(world, original)
+  key = shop.key
+  await shop.buy()
+  for (let n = 0; n < 40; n++) expect((await shop.call(`call-${n}`)).status).toBe(200)
+  await shop.close()
+  const client = createClient({ url: `file:${original}` })
+  // No free pages: what nobody reads may be anything.
+  await client.execute('VACUUM')
+  await client.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+  client.close()
+})
+afterAll(() => world?.stop())
+
+function copy(change: (bytes: Buffer) => Buffer): string {
+  const path = join(world.folder, `copy-${copies++}.db`)
+  writeFileSync(path, change(readFileSync(original)))
+  return path
+}
+
+const pages = (): number => readFileSync(original).length / PAGE
+
+interface Seen {
+  /** What opening a till said, when it did not open. */
+  readonly refusal: unknown
+  readonly answers: readonly Answer[]
+}
+
+async function use(database: string): Promise<Seen> {
+  let shop: Shop
+  try {
+    shop = await openShop(world, database, key)
+  } catch (refusal) {
+    return { refusal, answers: [] }
+  }
+  try {
+    const answers = [await shop.get('/v1/balance')]
+    for (const name of ['call-3', 'fresh-1', 'fresh-2']) answers.push(await shop.call(name))
+    answers.push(await shop.ask('invoice'), await shop.get('/v1/usage'))
+    return { refusal: null, answers }
+  } finally {
+    await shop.close().catch(() => undefined)
+  }
+}
+
+describe('a damaged page', () => {
+  test('anywhere in the file is found by verify, and nothing that needs it is answered', async () => {
+    let refused = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.noBias(fc.integer({ min: 1, max: pages() - 1 })),
+        fc.constantFrom('zeros', 'noise', 'another page'),
+        async (page, how) => {
+          const damaged = copy((bytes) => {
+            const at = page * PAGE
+            if (how === 'zeros') bytes.fill(0, at, at + PAGE)
+            else if (how === 'another page') bytes.copy(bytes, at, (page - 1) * PAGE, page * PAGE)
+            else for (let i = at; i < at + PAGE; i++) bytes[i] = (i * 197 + 89) & 255
+            return bytes
+          })
+          // One empty page is as good as another.
+          const cells = readFileSync(damaged).readUInt16BE(page * PAGE + 3)
+          fc.pre(how !== 'another page' || cells > 0)
+          const found = await verify(world, damaged).then(
+            ({ ok, findings }) => ({ ok, said: findings.map(({ message }) => message).join(' ') }),
+            (thrown: unknown) => ({ ok: false, said: String(thrown) }),
+          )
+          expect(found.ok, `page ${page}, ${how}`).toBe(false)
+          expect(found.said).not.toBe('')
+          const { refusal, answers } = await use(damaged)
+          if (refusal !== null) {
+            expect(refusal).toMatchObject({
+              code: expect.stringMatching(/^(database_unavailable|invalid_config)$/),
+              remedy: expect.stringMatching(/\S/),
+            })
+            refused++
+          }
+          for (const { status, body } of answers) {
+            if (status < 300) continue
+            refused++
+            expect(body, `page ${page}, ${how}`).toMatchObject({ remedy: expect.stringMatching(/\S/) })
+            expect(body['code'], `page ${page}, ${how}`).not.toBe('internal')
+          }
+        },
+      ),
+      { numRuns: 30 },
+    )
+    expect(refused).toBeGreaterThan(5)
+  })
+
+  test('says what is wrong and what to do, on the command line and over HTTP', async () => {
+    const damaged = copy((bytes) => bytes.fill(255, 3 * PAGE))
+    const env = { PATH: process.env['PATH'] ?? '', HOME: world.folder, BURSAR_DB: damaged }
+    const verified = await run(['verify', '--json'], env)
+    expect(verified.status).toBe(1)
+    expect(verified.stdout).toMatch(/malformed|corrupt|damaged|cannot be/)
+    const doctor = await run(['doctor'], env)
+    expect(doctor.stdout).toMatch(/FAIL {2}database +The database file is damaged\./)
+    expect(doctor.stdout).toContain('bursar restore')
+  })
+})
+
+describe('a damaged header', () => {
+  test.each<[string, (bytes: Buffer) => Buffer]>([
+    ['overwritten', (bytes) => bytes.fill(7, 0, 100)],
+    ['of a text file', () => Buffer.from('This is no database.\n'.repeat(400))],
+    ['cut short', (bytes) => bytes.subarray(0, 50)],
+  ])('%s is refused, and left as it is', async (_, change) => {
+    const damaged = copy(change)
+    const before = readFileSync(damaged)
+    const { refusal } = await use(damaged)
+    expect(refusal).toMatchObject({ code: 'database_unavailable', remedy: expect.stringMatching(/restore/) })
+    expect(readFileSync(damaged).equals(before)).toBe(true)
+    await expect(verify(world, damaged)).rejects.toMatchObject({ code: 'database_unavailable' })
+  })
+})
+
+/** Root may write anywhere, so the commands run as nobody. */
+const asRoot = process.getuid?.() === 0
+if (!asRoot) console.warn('The read-only database is skipped: to become another user takes root.')
+const NOBODY = 65_534
+
+test.runIf(process.env['CI'] && !asRoot)('runs as root in CI', () => {
+  expect(asRoot).toBe(true)
+})
+
+describe.runIf(asRoot)('a database that this user cannot write', () => {
+  test.each([
+    ['file', 0o444, 0o777],
+    ['folder', 0o666, 0o555],
+  ] as const)('because of its %s is refused, and says what to change', async (what, file, directory) => {
+    const folder = join(world.folder, `locked-${what}`)
+    const database = join(folder, 'till.db')
+    const home = join(world.folder, `home-${what}`)
+    await Promise.all([mkdir(folder), mkdir(home)])
+    copyFileSync(original, database)
+    await chown(home, NOBODY, NOBODY)
+    await chmod(world.folder, 0o755)
+    await chmod(database, file)
+    await chmod(folder, directory)
+    const { status, output } = await asNobody(['keys', 'create', '--account', 'new'], {
+      HOME: home,
+      BURSAR_DATA: home,
+      BURSAR_DB: database,
+    })
+    expect([status, output]).toEqual([
+      1,
+      expect.stringContaining('The database file, or its folder, cannot be written.'),
+    ])
+    expect(output).toMatch(/makes both writable/)
+    expect(readFileSync(database).equals(readFileSync(original))).toBe(true)
+  })
+})
+
+async function asNobody(args: readonly string[], env: Record<string, string>) {
+  const child = spawn(process.execPath, [BIN, ...args], {
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    cwd: '/',
+    uid: NOBODY,
+    gid: NOBODY,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const ended = once(child, 'close') as Promise<[number | null]>
+  const [out, err, [status]] = await Promise.all([text(child.stdout), text(child.stderr), ended])
+  return { status, output: out + err }
+}
