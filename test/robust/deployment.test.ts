@@ -153,7 +153,7 @@ describe('a human', () => {
 test('a database from before terms were recorded is bound to what it was used with', async () => {
   await sell()
   // As its migration does.
-  const { terms } = await import('../../src/db/migrations/0006-terms.ts')
+  const { terms } = await import('../../src/db/migrations/0005-terms.ts')
   const seeds = terms.match(/^INSERT INTO[\s\S]+?;$/gm) ?? []
   expect(seeds).toHaveLength(3)
   await till.db.commit(seeds.map((sql) => statement(sql)))
