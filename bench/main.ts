@@ -5,6 +5,7 @@ interface Bench {
 
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   gateway: () => import('./gateway/main.ts'),
+  ledger: () => import('./ledger/main.ts'),
 }
 
 const [name = '', ...args] = process.argv.slice(2)

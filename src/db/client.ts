@@ -8,6 +8,8 @@ import type { Runtime } from '../runtime.ts'
 import { createWriter } from './commit.ts'
 import type { Db, Row, Statement } from './db.ts'
 import { broken, failureOf, unavailable } from './failure.ts'
+import { openFileWriter } from './file-writer.ts'
+import { type LocalOptions, openLocal } from './local.ts'
 import { type Migration, migrate } from './migrate.ts'
 import { migrations as tillMigrations } from './migrations/index.ts'
 import { createPatience } from './patience.ts'
@@ -48,18 +50,20 @@ export async function openDb({
     })
   }
   if (!remote) await makeFile(pathOf(url))
-  const open = (concurrency: number): Client =>
-    connect({ url, runtime, concurrency, busyTimeoutMs, ...(authToken === undefined ? {} : { authToken }) })
-  const clients: Client[] = []
+  const opened: { close(): unknown }[] = []
+  function opening<T extends { close(): unknown }>(what: T): T {
+    opened.push(what)
+    return what
+  }
+  const server = (concurrency: number): Client =>
+    opening(
+      connect({ url, runtime, concurrency, busyTimeoutMs, ...(authToken === undefined ? {} : { authToken }) }),
+    )
+  const file = { path: remote ? '' : pathOf(url), busyTimeoutMs }
   try {
-    // Local calls block until they are done: more than one connection to read would never be used at once.
-    const reads = open(remote ? 20 : 1)
-    clients.push(reads)
-    const writes = open(1)
-    clients.push(writes)
-    const writer = createWriter({ client: writes, runtime, remote })
-    const reader = createReader(reads, runtime, remote)
-    if (!remote) await useWriteAheadLog(writes, runtime)
+    if (!remote) await useWriteAheadLog(file, runtime)
+    const reader = createReader(remote ? server(20) : opening(openLocal({ ...file, use: 'read' })), runtime)
+    const writer = createWriter({ runtime, to: remote ? { client: server(1) } : opening(openFileWriter(file)) })
     const db: Db = {
       query: (sql, args) => reader.query(sql, args),
       typed: reader.typed,
@@ -73,7 +77,7 @@ export async function openDb({
     await migrate({ query: db.query, commit }, migrations ?? tillMigrations, runtime)
     return db
   } catch (thrown) {
-    for (const client of clients) client.close()
+    for (const each of opened) await each.close()
     if (thrown instanceof BursarError) throw thrown
     if (failureOf(thrown, remote) === 'broken') throw broken('The database cannot be opened', thrown)
     throw unavailable(`The database ${nameOf(url)} cannot be opened.`, thrown)
@@ -116,16 +120,23 @@ export function connect({ url, runtime, authToken, concurrency, busyTimeoutMs }:
 }
 
 /** Readers go on while one writes. The setting stays in the file; only the first open has to win the lock for it. */
-async function useWriteAheadLog(client: Client, runtime: Runtime): Promise<void> {
+async function useWriteAheadLog(
+  file: Pick<LocalOptions, 'path' | 'busyTimeoutMs'>,
+  runtime: Runtime,
+): Promise<void> {
   const patience = createPatience(runtime)
-  for (;;) {
-    try {
-      await client.execute('PRAGMA journal_mode = WAL')
-      return
-    } catch (thrown) {
-      client.reconnect()
-      if (failureOf(thrown, false) !== 'busy' || !(await patience.wait())) throw thrown
+  const local = openLocal({ ...file, use: 'write' })
+  try {
+    for (;;) {
+      try {
+        local.exec('PRAGMA journal_mode = WAL')
+        return
+      } catch (thrown) {
+        if (failureOf(thrown, false) !== 'busy' || !(await patience.wait())) throw thrown
+      }
     }
+  } finally {
+    local.close()
   }
 }
 

@@ -1,22 +1,26 @@
 /**
- * The one place that writes. Every commit is one `batch(..., 'write')`, one after the other within this process.
+ * The one place that writes. Every commit is one transaction, one after the other within this process: to a file on a
+ * connection of our own (local.ts), to a server as one `batch(..., 'write')`.
  *
  * The driver's durability trap (libsql-client-ts#352): a statement that met SQLITE_BUSY stays open on its connection,
  * and whatever a later `execute(INSERT)` acknowledges there is never committed. Hence no `execute` for writes, and a
  * new connection after every failure that is not a constraint's.
  */
 import type { Client, InArgs, ResultSet } from '@libsql/client'
-import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import type { Row, Statement } from './db.ts'
 import { broken, failedStatement, failureOf, unavailable } from './failure.ts'
+import type { FileWriter } from './file-writer.ts'
 import { createPatience } from './patience.ts'
 
 export interface WriterOptions {
-  readonly client: Client
   readonly runtime: Runtime
-  /** A libSQL server: a commit's outcome can get lost on the way back. */
-  readonly remote: boolean
+  readonly to: FileWriter | Server
+}
+
+/** A libSQL server: a commit's outcome can get lost on the way back. */
+interface Server {
+  readonly client: Client
 }
 
 export interface Writer {
@@ -27,17 +31,16 @@ export interface Writer {
   close(): Promise<void>
 }
 
-export function createWriter(options: WriterOptions): Writer {
+export function createWriter({ runtime, to }: WriterOptions): Writer {
   let last: Promise<unknown> = Promise.resolve()
   let closed = false
-  const connection = { ready: false }
 
   function write(statements: readonly Statement[], recorded: boolean): Promise<Row[][]> {
     if (closed) return Promise.reject(unavailable('The database is closed.', undefined))
     const done = last.then(() =>
-      options.remote
-        ? commitRemotely(options, statements, recorded)
-        : commitLocally(options, connection, statements),
+      'client' in to
+        ? commitRemotely(to.client, runtime, statements, recorded)
+        : commitLocally(to, runtime, statements),
     )
     last = done.catch(() => undefined)
     return done
@@ -49,32 +52,23 @@ export function createWriter(options: WriterOptions): Writer {
     async close() {
       closed = true
       await last
-      options.client.close()
+      await ('client' in to ? to.client : to).close()
     },
   }
 }
 
-interface Connection {
-  /** Its settings have been made. */
-  ready: boolean
-}
-
 async function commitLocally(
-  { client, runtime }: WriterOptions,
-  connection: Connection,
+  file: FileWriter,
+  runtime: Runtime,
   statements: readonly Statement[],
 ): Promise<Row[][]> {
   const patience = createPatience(runtime)
   for (;;) {
     try {
-      if (!connection.ready) await makeDurable(client)
-      connection.ready = true
-      return rowsOf(await client.batch(statements.map(toDriver), 'write'))
+      return await file.commit(statements)
     } catch (thrown) {
       const failure = failureOf(thrown, false)
       if (failure === 'refused') throw meaningOf(thrown, statements, 0)
-      connection.ready = false
-      client.reconnect()
       if (failure === 'broken') throw broken('The database file cannot be written', thrown)
       if (failure !== 'busy') throw thrown
       if (!(await patience.wait())) throw unavailable('The database stays locked by another process.', thrown)
@@ -87,7 +81,8 @@ async function commitLocally(
  * anything is sent again; should the lost request arrive late, the row's key refuses the second one.
  */
 async function commitRemotely(
-  { client, runtime }: WriterOptions,
+  client: Client,
+  runtime: Runtime,
   statements: readonly Statement[],
   recorded: boolean,
 ): Promise<Row[][]> {
@@ -141,18 +136,6 @@ async function readAgain(client: Client, statements: readonly Statement[]): Prom
   const reads = statements.filter(isRead)
   const found = reads.length > 0 ? rowsOf(await client.batch(reads.map(toDriver), 'write')) : []
   return statements.map((each) => (isRead(each) ? (found[reads.indexOf(each)] ?? []) : []))
-}
-
-/** These are the driver's defaults today; a ledger does not rest on defaults. */
-async function makeDurable(client: Client): Promise<void> {
-  await client.execute('PRAGMA synchronous = FULL')
-  await client.execute('PRAGMA foreign_keys = ON')
-  const { rows } = await client.execute(
-    'SELECT s.synchronous, f.foreign_keys FROM pragma_synchronous s, pragma_foreign_keys f',
-  )
-  if (rows[0]?.['synchronous'] !== 2n || rows[0]['foreign_keys'] !== 1n) {
-    throw new BursarError('internal', 'The database does not keep its durability settings.')
-  }
 }
 
 function meaningOf(thrown: unknown, statements: readonly Statement[], offset: number): unknown {

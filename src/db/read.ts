@@ -8,6 +8,7 @@ import type { Runtime } from '../runtime.ts'
 import { toDriver } from './commit.ts'
 import type { Arg, Row, TypedRead } from './db.ts'
 import { broken, failureOf, unavailable } from './failure.ts'
+import { type Local, type Result, rowsOf } from './local.ts'
 import { createPatience } from './patience.ts'
 
 export interface Reader {
@@ -17,20 +18,17 @@ export interface Reader {
   close(): void
 }
 
-export function createReader(client: Client, runtime: Runtime, remote: boolean): Reader {
-  let ready = false
+export function createReader(from: Local | Client, runtime: Runtime): Reader {
+  const remote = !('query' in from)
 
-  async function run(sql: string, args: readonly Arg[]): Promise<ResultSet> {
+  async function run(sql: string, args: readonly Arg[]): Promise<Result> {
     const patience = createPatience(runtime)
     for (;;) {
       try {
-        if (!ready && !remote) await client.execute('PRAGMA query_only = ON')
-        ready = true
-        return await client.execute(toDriver({ sql, args }))
+        return remote ? resultOf(await from.execute(toDriver({ sql, args }))) : from.query(sql, args)
       } catch (thrown) {
         const failure = failureOf(thrown, remote)
-        ready = false
-        client.reconnect()
+        if (remote) from.reconnect()
         if (failure === 'broken') throw broken('The database cannot be read', thrown)
         if (failure !== 'busy' && failure !== 'lost') throw thrown
         if (!(await patience.wait())) throw unavailable('The database does not answer.', thrown)
@@ -39,21 +37,21 @@ export function createReader(client: Client, runtime: Runtime, remote: boolean):
   }
 
   return {
-    query: async <T>(sql: string, args: readonly Arg[] = []) => {
-      const { rows } = await run(sql, args)
-      return rows as unknown as T[]
-    },
+    query: async <T>(sql: string, args: readonly Arg[] = []) => rowsOf(await run(sql, args)) as T[],
     async typed() {
       const { drizzle } = await import('drizzle-orm/sqlite-proxy')
       return drizzle(async (sql, params, method) => {
-        const { rows } = await run(sql, params.map(toArg))
-        const values = rows.map((row) => Array.from(row))
+        const { values } = await run(sql, params.map(toArg))
         // For a single row that is not there, drizzle wants undefined and its type does not say so.
         return { rows: (method === 'get' ? values[0] : values) as unknown[] }
       })
     },
-    close: () => client.close(),
+    close: () => from.close(),
   }
+}
+
+function resultOf({ columns, rows }: ResultSet): Result {
+  return { columns, values: rows.map((row) => Array.from(row)) }
 }
 
 /** drizzle's own numbers (LIMIT, OFFSET, counts) are integers; a JS number would bind as REAL. */

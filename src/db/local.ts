@@ -1,0 +1,172 @@
+/**
+ * One connection to a database file, through the driver beneath @libsql/client. It keeps its statements prepared: to
+ * prepare one costs far more than to run it, triggers included, and @libsql/client prepares at every call. Calls block
+ * until they are done.
+ *
+ * The connection is given up after every failure that is not a constraint's, because a statement that failed may stay
+ * open on it (libsql-client-ts#352): later writes would be acknowledged and lost, later reads see yesterday's rows.
+ */
+import { LibsqlBatchError } from '@libsql/client'
+import Database from 'libsql'
+import { BursarError } from '../errors.ts'
+import type { Arg, Row, Statement } from './db.ts'
+
+export interface LocalOptions {
+  readonly path: string
+  /** How long a call waits for another process's lock. */
+  readonly busyTimeoutMs: number
+  /** `read`: cannot write. */
+  readonly use: 'read' | 'write'
+}
+
+export interface Local {
+  /** Commits all statements or none. Returns the rows of each. @throws {LibsqlBatchError} with the statement's index */
+  commit(statements: readonly Pick<Statement, 'sql' | 'args'>[]): Row[][]
+  /** @throws {LibsqlBatchError} */
+  query(sql: string, args: readonly Arg[]): Result
+  /** Runs SQL without values, whatever rows it has. @throws {LibsqlBatchError} */
+  exec(sql: string): void
+  /** The file is let go when the prepared statements are collected. */
+  close(): void
+}
+
+export interface Result {
+  readonly columns: readonly string[]
+  readonly values: readonly (readonly unknown[])[]
+}
+
+interface Prepared {
+  readonly statement: Database.Statement
+  /** Whether it has rows. */
+  readonly reads: boolean
+}
+
+interface Connection {
+  readonly database: Database.Database
+  readonly prepared: Map<string, Prepared>
+}
+
+/** Statements kept prepared: more than the till has, but for searches that are put together from parts. */
+const KEPT = 256
+
+/** Memory for pages, KiB, as they are needed: the upper levels of the indexes over tens of millions of rows. */
+const CACHE_KIB = 65_536
+
+/**
+ * Pages in the log at which a commit moves them into the file. At the driver's own 1,000 that would be every few groups,
+ * each time with two more waits for the disk.
+ */
+const CHECKPOINT_PAGES = 4_000
+
+export function openLocal(options: LocalOptions): Local {
+  let open: Connection | undefined
+
+  function use<T>(work: (connection: Connection) => T): T {
+    try {
+      open ??= connect(options)
+      return work(open)
+    } catch (thrown) {
+      const error = thrown instanceof LibsqlBatchError ? thrown : errorOf(thrown, -1)
+      if (!(error instanceof LibsqlBatchError && error.code === 'SQLITE_CONSTRAINT')) giveUp()
+      throw error
+    }
+  }
+
+  function giveUp(): void {
+    const given = open
+    open = undefined
+    given?.prepared.clear()
+    given?.database.close()
+  }
+
+  return {
+    commit: (statements) => use((connection) => commit(connection, statements)),
+    query: (sql, args) => use((connection) => runPrepared(connection, sql, args)),
+    exec: (sql) => use(({ database }) => void database.exec(sql)),
+    close: giveUp,
+  }
+}
+
+function connect({ path, busyTimeoutMs, use }: LocalOptions): Connection {
+  const database = new Database(path, { timeout: busyTimeoutMs })
+  const connection = { database, prepared: new Map<string, Prepared>() }
+  database.exec(`PRAGMA cache_size = -${CACHE_KIB}`)
+  if (use === 'read') {
+    database.exec('PRAGMA query_only = ON')
+    return connection
+  }
+  database.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+  // The driver's defaults today; a ledger does not rest on defaults.
+  database.exec('PRAGMA synchronous = FULL')
+  database.exec('PRAGMA foreign_keys = ON')
+  const settings = 'SELECT s.synchronous, f.foreign_keys FROM pragma_synchronous s, pragma_foreign_keys f'
+  const [values] = runPrepared(connection, settings, []).values
+  if (values?.[0] !== 2n || values[1] !== 1n) {
+    throw new BursarError('internal', 'The database does not keep its durability settings.')
+  }
+  return connection
+}
+
+function commit(connection: Connection, statements: readonly Pick<Statement, 'sql' | 'args'>[]): Row[][] {
+  const { database } = connection
+  let index = -1
+  try {
+    // exec leaves no statement open when it fails, as a prepared BEGIN that met a lock does.
+    database.exec('BEGIN IMMEDIATE')
+    const rows: Row[][] = []
+    for (const { sql, args } of statements) {
+      index++
+      if (!database.inTransaction) throw new Error('A statement ended the transaction of its commit.')
+      rows.push(rowsOf(runPrepared(connection, sql, args)))
+    }
+    index = -1
+    database.exec('COMMIT')
+    return rows
+  } catch (thrown) {
+    const error = errorOf(thrown, index)
+    if (database.inTransaction) database.exec('ROLLBACK')
+    throw error
+  }
+}
+
+const NOTHING: Result = { columns: [], values: [] }
+
+function runPrepared(connection: Connection, sql: string, args: readonly Arg[]): Result {
+  const { statement, reads } = connection.prepared.get(sql) ?? prepare(connection, sql)
+  if (!reads) {
+    statement.run(args)
+    return NOTHING
+  }
+  const values = statement.all(args) as unknown[][]
+  // Asked for afterwards: a statement is prepared anew by itself when the schema has changed.
+  if (values.length === 0) return NOTHING
+  for (const row of values) {
+    for (const [index, value] of row.entries()) {
+      if (value instanceof Uint8Array) row[index] = new Uint8Array(value).buffer
+    }
+  }
+  return { columns: statement.columns().map(({ name }) => name), values }
+}
+
+function prepare({ database, prepared }: Connection, sql: string): Prepared {
+  const statement = database.prepare(sql)
+  const reads = statement.reader
+  if (reads) statement.raw(true).safeIntegers(true)
+  const [oldest] = prepared.keys()
+  if (prepared.size >= KEPT && oldest !== undefined) prepared.delete(oldest)
+  prepared.set(sql, { statement, reads })
+  return { statement, reads }
+}
+
+export function rowsOf({ columns, values }: Result): Row[] {
+  return values.map((row) => Object.fromEntries(columns.map((column, index) => [column, row[index]])))
+}
+
+/** The error that @libsql/client throws in the same case. */
+function errorOf(thrown: unknown, index: number): unknown {
+  if (!(thrown instanceof Database.SqliteError)) return thrown
+  const { message, code, rawCode } = thrown
+  // SQLITE_CONSTRAINT_UNIQUE is a kind of SQLITE_CONSTRAINT.
+  const base = /^SQLITE_[A-Z]+/.exec(code)?.[0] ?? code
+  return new LibsqlBatchError(message, index, base, code, rawCode, thrown)
+}
