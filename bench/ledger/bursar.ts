@@ -3,7 +3,17 @@ import { openDb } from '../../src/db/client.ts'
 import { hold } from '../../src/ledger/hold.ts'
 import { openLedger } from '../../src/ledger/open.ts'
 import { systemRuntime } from '../../src/runtime.ts'
-import { BODY_HASH, type Engine, LIFETIME_MS, MODEL, PRICE, RESPONSE, ROUTE, UPSTREAM, USAGE } from './shape.ts'
+import {
+  BODY_HASH,
+  type Engine,
+  LIFETIME_MS,
+  MODEL,
+  PRICE,
+  RESPONSE,
+  ROUTE,
+  UPSTREAM,
+  USAGE,
+} from './shape.ts'
 
 export async function openBursar(file: string): Promise<Engine> {
   const runtime = systemRuntime('warn')

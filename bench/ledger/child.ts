@@ -17,10 +17,11 @@ process.stdout.write(JSON.stringify(await measure(job)))
 async function measure({ system, file, callers, accounts, warmMs, measureMs }: Job): Promise<Measured> {
   const engine = system === 'bursar' ? await openBursar(file) : await openPeer(file, system === 'grouped')
   let done = 0
-  let running = true
+  const stopping = new AbortController()
+  const stop = stopping.signal
   const work = Promise.all(
     Array.from({ length: callers }, async () => {
-      while (running) {
+      while (!stop.aborted) {
         await engine.pair(nextCall(accounts))
         done++
       }
@@ -37,11 +38,16 @@ async function measure({ system, file, callers, accounts, warmMs, measureMs }: J
   const { user, system: kernel } = process.cpuUsage(cpu)
   const counted = done - before
   lag.disable()
-  running = false
+  stopping.abort()
   await work
   await engine.close()
   const late = (nanoseconds: number): number => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS)
-  return { pairs: counted / seconds, cpu: (user + kernel) / counted, lagP99: late(lag.percentile(99)), lagMax: late(lag.max) }
+  return {
+    pairs: counted / seconds,
+    cpu: (user + kernel) / counted,
+    lagP99: late(lag.percentile(99)),
+    lagMax: late(lag.max),
+  }
 }
 
 function pause(ms: number): Promise<void> {
@@ -59,4 +65,3 @@ function nextCall(accounts: number): Call {
   const amount = 1_000n + BigInt(random & 1023)
   return { account: accountId(random % accounts), amount, cost: (amount * BigInt(random >>> 24)) >> 8n, key }
 }
-

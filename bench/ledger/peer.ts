@@ -39,6 +39,9 @@ export async function openPeer(file: string, grouped: boolean): Promise<Engine> 
   db.pragma('journal_mode = WAL')
   db.pragma('synchronous = FULL')
   db.pragma('foreign_keys = ON')
+  // As Bursar's own connection has them (src/db/local.ts).
+  db.pragma('cache_size = -65536')
+  db.pragma('wal_autocheckpoint = 4000')
   for (const { name } of db.prepare(`SELECT name FROM sqlite_schema WHERE type = 'trigger'`).all() as {
     name: string
   }[]) {
@@ -184,7 +187,17 @@ function operations(db: Sqlite) {
       account.charged += cost
       updateReceipt.run(cost, USAGE, at, call.account, ref)
       updateKey.run(RESPONSE, call.account, ROUTE, call.key)
-      insertPosting.run(ref, 1, 'capture', call.account, held.amount - cost, -held.amount, 'revenue', cost, at)
+      insertPosting.run(
+        ref,
+        1,
+        'capture',
+        call.account,
+        held.amount - cost,
+        -held.amount,
+        'revenue',
+        cost,
+        at,
+      )
       deleteHold.run(ref)
     },
     writeBack(id: string, { available, held, charged }: Account, at: number): void {

@@ -59,7 +59,8 @@ function fill(db: Sqlite, rows: number): void {
   const account = `'acc_' || printf('%026d', i % ${ACCOUNTS})`
   const ref = `'hold_' || printf('%026d', i)`
   const at = Date.now() - 86_400_000
-  const counted = (n: number) => `WITH RECURSIVE c(i) AS (SELECT 0 WHERE ${n} > 0 UNION ALL SELECT i + 1 FROM c WHERE i + 1 < ${n})`
+  const counted = (n: number) =>
+    `WITH RECURSIVE c(i) AS (SELECT 0 WHERE ${n} > 0 UNION ALL SELECT i + 1 FROM c WHERE i + 1 < ${n})`
   const never = 253_402_300_799_999n
   const granted = `iif(i / ${ACCOUNTS} < ${LOTS - 1}, ${SMALL_LOT}, ${LARGE_LOT})`
   const expiry = `iif(i / ${ACCOUNTS} < ${LOTS - 1}, ${at} + (366 + i / ${ACCOUNTS}) * 86400000, ${never})`
@@ -85,7 +86,9 @@ function fill(db: Sqlite, rows: number): void {
   db.exec(`WITH l AS MATERIALIZED (SELECT account, sum(remaining) AS total FROM lot GROUP BY account)
     UPDATE lot SET remaining = remaining - l.total + a.available FROM l JOIN account a ON a.id = l.account
     WHERE l.account = lot.account AND lot.expires_at = ${never}`)
-  db.exec(`INSERT INTO spend (account, hour, charged) SELECT account, at - at % 3600000, sum(counter) FROM posting WHERE kind = 'capture' GROUP BY 1, 2`)
+  db.exec(
+    `INSERT INTO spend (account, hour, charged) SELECT account, at - at % 3600000, sum(counter) FROM posting WHERE kind = 'capture' GROUP BY 1, 2`,
+  )
   for (const { sql } of triggers) db.exec(sql)
   db.exec('COMMIT')
   db.pragma('journal_mode = WAL')

@@ -57,13 +57,22 @@ export async function openDb({
   }
   const server = (concurrency: number): Client =>
     opening(
-      connect({ url, runtime, concurrency, busyTimeoutMs, ...(authToken === undefined ? {} : { authToken }) }),
+      connect({
+        url,
+        runtime,
+        concurrency,
+        busyTimeoutMs,
+        ...(authToken === undefined ? {} : { authToken }),
+      }),
     )
   const file = { path: remote ? '' : pathOf(url), busyTimeoutMs }
   try {
     if (!remote) await useWriteAheadLog(file, runtime)
     const reader = createReader(remote ? server(20) : opening(openLocal({ ...file, use: 'read' })), runtime)
-    const writer = createWriter({ runtime, to: remote ? { client: server(1) } : opening(openFileWriter(file)) })
+    const writer = createWriter({
+      runtime,
+      to: remote ? { client: server(1) } : opening(openFileWriter(file)),
+    })
     const db: Db = {
       query: (sql, args) => reader.query(sql, args),
       typed: reader.typed,
