@@ -28,6 +28,8 @@ export interface OpenDb {
    * the whole process while it waits, so this is short.
    */
   readonly busyTimeoutMs?: number
+  /** Commits to a file after which they are made in a thread of their own (file-writer.ts). */
+  readonly threadAfter?: number
 }
 
 /**
@@ -42,6 +44,7 @@ export async function openDb({
   authToken,
   migrations,
   busyTimeoutMs = 1_000,
+  threadAfter,
 }: OpenDb): Promise<Db> {
   const remote = !url.startsWith('file:')
   if (/:memory:|[?&]mode=memory/.test(url)) {
@@ -71,7 +74,7 @@ export async function openDb({
     const reader = createReader(remote ? server(20) : opening(openLocal({ ...file, use: 'read' })), runtime)
     const writer = createWriter({
       runtime,
-      to: remote ? { client: server(1) } : opening(openFileWriter(file)),
+      to: remote ? { client: server(1) } : opening(openFileWriter({ ...file, threadAfter })),
     })
     const db: Db = {
       query: (sql, args) => reader.query(sql, args),

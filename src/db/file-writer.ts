@@ -1,16 +1,147 @@
-/** Commits to a database file. */
+/**
+ * Commits to a database file: at first here, where a lone commit is soonest done; in a thread of its own as soon as the
+ * process turns out to write a lot. Then commits and their waits for the disk hold nobody else up, and the next group
+ * is put together while one is being committed. Never in both: one connection writes.
+ */
+import { Worker } from 'node:worker_threads'
+import { LibsqlBatchError } from '@libsql/client'
 import type { Row, Statement } from './db.ts'
+import { unavailable } from './failure.ts'
 import { type LocalOptions, openLocal } from './local.ts'
+import type { Answered, Asked, Failed } from './thread.ts'
 
 export interface FileWriter {
+  /** Asked for one at a time. @throws {LibsqlBatchError} and as said in `Local` */
   commit(statements: readonly Statement[]): Promise<Row[][]>
   close(): Promise<void>
 }
 
-export function openFileWriter(file: Pick<LocalOptions, 'path' | 'busyTimeoutMs'>): FileWriter {
-  const local = openLocal({ ...file, use: 'write' })
-  return {
-    commit: async (statements) => local.commit(statements),
-    close: async () => local.close(),
+export interface FileWriterOptions extends Pick<LocalOptions, 'path' | 'busyTimeoutMs'> {
+  /**
+   * Commits after which the thread is started; here goes on until it is ready. A command, or one agent's own server,
+   * hardly ever gets there. 0: the first commit waits for it.
+   */
+  readonly threadAfter?: number | undefined
+}
+
+const THREAD_AFTER = 200
+
+export function openFileWriter({ threadAfter = THREAD_AFTER, ...file }: FileWriterOptions): FileWriter {
+  const options: LocalOptions = { ...file, use: 'write' }
+  const here = openLocal(options)
+  let commits = 0
+  let started: Thread | undefined
+  let thread: Thread | undefined
+
+  async function start(): Promise<void> {
+    started = startThread(options)
+    if (!(await started.ready)) return
+    here.close()
+    thread = started
+    // Should it die, commits are made here again.
+    await started.ended
+    thread = undefined
   }
+
+  return {
+    async commit(statements) {
+      if (commits++ === threadAfter) {
+        void start()
+        if (threadAfter === 0) await started?.ready
+      }
+      return thread ? await thread.commit(statements) : here.commit(statements)
+    },
+    async close() {
+      here.close()
+      await started?.close()
+    },
+  }
+}
+
+interface Thread {
+  /** False: it could not be started. */
+  readonly ready: Promise<boolean>
+  /** It is no more, and neither is its connection. */
+  readonly ended: Promise<unknown>
+  commit(statements: readonly Statement[]): Promise<Row[][]>
+  close(): Promise<unknown>
+}
+
+interface Waiting {
+  readonly resolve: (rows: Row[][]) => void
+  readonly reject: (reason: unknown) => void
+}
+
+function startThread(options: LocalOptions): Thread {
+  // The same ending as this file: .ts in a checkout, .js in the package.
+  const file = new URL(`thread${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url)
+  const worker = new Worker(file, { workerData: options, name: 'bursar-writer' })
+  const numbers = new Map<string, number>()
+  let waiting: Waiting | undefined
+  let cause: unknown
+
+  /** It keeps the process alive only while somebody waits for it. */
+  function settle(): Waiting | undefined {
+    const settled = waiting
+    waiting = undefined
+    worker.unref()
+    return settled
+  }
+
+  const ready = new Promise<boolean>((resolve) => {
+    worker.once('message', () => resolve(true))
+    worker.once('exit', () => resolve(false))
+  })
+  worker.on('message', (answered: Answered | 'ready') => {
+    if (answered === 'ready') worker.unref()
+    else if ('rows' in answered) settle()?.resolve(answered.rows)
+    else settle()?.reject(errorOf(answered.failed))
+  })
+  worker.on('error', (thrown) => {
+    cause = thrown
+  })
+  const ended = new Promise<void>((resolve) =>
+    worker.once('exit', () => {
+      settle()?.reject(
+        unavailable('The thread that writes has ended; its last commit may have been made.', cause),
+      )
+      resolve()
+    }),
+  )
+
+  return {
+    ready,
+    ended,
+    commit: (statements) =>
+      new Promise((resolve, reject) => {
+        waiting = { resolve, reject }
+        worker.ref()
+        worker.postMessage(askedOf(statements, numbers))
+      }),
+    close: () => worker.terminate(),
+  }
+}
+
+/** Most texts are constants; a search's own may be many, and the numbers start anew before there are too many. */
+const KNOWN = 1_000
+
+function askedOf(statements: readonly Statement[], numbers: Map<string, number>): Asked {
+  const texts: [number, string][] = []
+  if (numbers.size > KNOWN) numbers.clear()
+  return {
+    texts,
+    statements: statements.map(({ sql, args }) => {
+      const known = numbers.get(sql)
+      if (known !== undefined) return [known, args]
+      const number = numbers.size
+      numbers.set(sql, number)
+      texts.push([number, sql])
+      return [number, args]
+    }),
+  }
+}
+
+function errorOf({ message, index, code, extendedCode, rawCode }: Failed): Error {
+  if (index === undefined) return new Error(message)
+  return new LibsqlBatchError(message, index, code, extendedCode, rawCode)
 }

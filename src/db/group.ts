@@ -1,6 +1,7 @@
 /**
  * Group commit: small writes of many callers become one commit. Items that arrive while a group is being committed
- * form the next one, so groups grow with the load, and a lone caller waits for nobody.
+ * form the next one, so groups grow with the load, and a lone caller waits for nobody. A next group that is full is made
+ * ready meanwhile, and leaves before the callers of the first hear of it.
  */
 export interface GroupOptions<Item, Result> {
   /** Most items in one commit. */
@@ -12,8 +13,11 @@ export interface GroupOptions<Item, Result> {
    * For items whose outcome depends on each other.
    */
   readonly conflicts: (item: Item) => readonly string[]
-  /** Commits a group; one result for each item, in order. An Error among them refuses just that item. */
-  readonly commit: (items: readonly Item[]) => Promise<readonly (Result | Error)[]>
+  /**
+   * Makes a group ready; what is returned commits it. One result for each item, in order; an Error among them refuses
+   * just that item. Each group is made ready after the one before, and committed when that one has been.
+   */
+  readonly prepare: (items: readonly Item[]) => () => Promise<readonly (Result | Error)[]>
   /** Whether a failed group is worth splitting, to find the one item that broke it. */
   readonly splittable: (thrown: unknown) => boolean
 }
@@ -31,25 +35,58 @@ interface Entry<Item, Result> {
   readonly reject: (reason: unknown) => void
 }
 
+type Outcome<Result> = { readonly results: readonly (Result | Error)[] } | { readonly thrown: unknown }
+
+interface Ready<Item, Result> {
+  readonly entries: readonly Entry<Item, Result>[]
+  /** Never rejects. */
+  readonly commit: () => Promise<Outcome<Result>>
+}
+
 export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): Group<Item, Result> {
   let waiting: Entry<Item, Result>[] = []
+  let ready: Ready<Item, Result> | undefined
   let running = false
   let scheduled = false
   const onIdle: (() => void)[] = []
   const isIdle = (): boolean => waiting.length === 0 && !running && !scheduled
 
   function schedule(): void {
-    if (scheduled || running || waiting.length === 0) return
+    const wanted = running ? !ready && waiting.length >= options.limit : waiting.length > 0
+    if (scheduled || !wanted) return
     scheduled = true
-    options.schedule(() => void run())
+    options.schedule(() => {
+      scheduled = false
+      if (!running) void run()
+      else ready ??= takeNext()
+    })
+  }
+
+  function takeNext(): Ready<Item, Result> {
+    const [entries, rest] = takeGroup(waiting, options)
+    waiting = rest
+    return makeReady(entries, options)
+  }
+
+  function takeReady(): Ready<Item, Result> | undefined {
+    const next = ready
+    ready = undefined
+    return next
   }
 
   async function run(): Promise<void> {
-    const [group, rest] = takeGroup(waiting, options)
-    waiting = rest
-    scheduled = false
     running = true
-    await flush(group, options)
+    let group: Ready<Item, Result> | undefined = takeNext()
+    let committing = group.commit()
+    while (group) {
+      const { entries }: Ready<Item, Result> = group
+      const outcome = await committing
+      const again = 'thrown' in outcome && entries.length > 1 && options.splittable(outcome.thrown)
+      if (again) await commitHalves(entries, options)
+      group = takeReady()
+      if (group) committing = group.commit()
+      if (!again) settle(entries, outcome)
+    }
     running = false
     schedule()
     if (isIdle()) for (const resolve of onIdle.splice(0)) resolve()
@@ -88,25 +125,46 @@ function takeGroup<Item, Result>(
   return [group, [...later, ...waiting.slice(looked)]]
 }
 
-/** Never rejects: each entry gets its own outcome. */
-async function flush<Item, Result>(
-  group: readonly Entry<Item, Result>[],
+function makeReady<Item, Result>(
+  entries: readonly Entry<Item, Result>[],
   options: GroupOptions<Item, Result>,
-): Promise<void> {
+): Ready<Item, Result> {
   try {
-    const results = await options.commit(group.map(({ item }) => item))
-    for (const [index, entry] of group.entries()) {
-      const result = results[index] ?? new Error('A group returned no result for one of its items.')
-      if (result instanceof Error) entry.reject(result)
-      else entry.resolve(result)
+    const commit = options.prepare(entries.map(({ item }) => item))
+    return {
+      entries,
+      commit: () =>
+        commit().then(
+          (results) => ({ results }),
+          (thrown: unknown) => ({ thrown }),
+        ),
     }
   } catch (thrown) {
-    if (group.length === 1 || !options.splittable(thrown)) {
-      for (const { reject } of group) reject(thrown)
-      return
-    }
-    const middle = Math.ceil(group.length / 2)
-    await flush(group.slice(0, middle), options)
-    await flush(group.slice(middle), options)
+    return { entries, commit: () => Promise.resolve({ thrown }) }
+  }
+}
+
+/** Finds the item that breaks its group. */
+async function commitHalves<Item, Result>(
+  entries: readonly Entry<Item, Result>[],
+  options: GroupOptions<Item, Result>,
+): Promise<void> {
+  const middle = Math.ceil(entries.length / 2)
+  for (const half of [entries.slice(0, middle), entries.slice(middle)]) {
+    const outcome = await makeReady(half, options).commit()
+    if ('thrown' in outcome && half.length > 1 && options.splittable(outcome.thrown)) {
+      await commitHalves(half, options)
+    } else settle(half, outcome)
+  }
+}
+
+function settle<Item, Result>(entries: readonly Entry<Item, Result>[], outcome: Outcome<Result>): void {
+  for (const [index, entry] of entries.entries()) {
+    const result =
+      'thrown' in outcome
+        ? outcome.thrown
+        : (outcome.results[index] ?? new Error('A group returned no result for one of its items.'))
+    if ('thrown' in outcome || result instanceof Error) entry.reject(result)
+    else entry.resolve(result as Result)
   }
 }

@@ -10,12 +10,15 @@ import type { Change, Changed, CloseHold, OpenHold } from './ledger.ts'
 import { expireLots, settleLots } from './lots.ts'
 import { openStatements, readOpened } from './open-holds.ts'
 
-/** One result for each change, in order; an error refuses that one. @throws {BursarError} database_unavailable */
-export async function commitGroup(
+/**
+ * Puts a group's statements together; the function that it returns commits them. One result for each change, in order;
+ * an error refuses that one. @throws {BursarError} database_unavailable
+ */
+export function prepareGroup(
   db: Db,
   runtime: Runtime,
   group: readonly Change[],
-): Promise<(Changed | BursarError)[]> {
+): () => Promise<(Changed | BursarError)[]> {
   const at = runtime.now()
   const opening = group.filter((change): change is OpenHold => change.kind === 'open')
   const closing = group.filter((change): change is CloseHold => change.kind !== 'open')
@@ -34,13 +37,15 @@ export async function commitGroup(
     ...(closed ? [closed.select] : []),
     ...(opened ? [opened.select] : []),
   ]
-  const rows = await db.commit(statements)
-  const openedRows = opened ? (rows.at(-1) ?? []) : []
-  const closedRows = closed ? (rows.at(opened ? -2 : -1) ?? []) : []
-  const results = new Map([...(closed?.results(closedRows) ?? []), ...(opened?.results(openedRows) ?? [])])
-  return group.map((change) => {
-    const result = results.get(change.ref)
-    if (!result) throw new Error(`The group has no result for ${change.ref}.`)
-    return result
-  })
+  return async () => {
+    const rows = await db.commit(statements)
+    const openedRows = opened ? (rows.at(-1) ?? []) : []
+    const closedRows = closed ? (rows.at(opened ? -2 : -1) ?? []) : []
+    const results = new Map([...(closed?.results(closedRows) ?? []), ...(opened?.results(openedRows) ?? [])])
+    return group.map((change) => {
+      const result = results.get(change.ref)
+      if (!result) throw new Error(`The group has no result for ${change.ref}.`)
+      return result
+    })
+  }
 }

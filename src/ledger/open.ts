@@ -3,7 +3,7 @@ import { LibsqlError } from '@libsql/client'
 import type { Db } from '../db/db.ts'
 import { createGroup } from '../db/group.ts'
 import type { Runtime } from '../runtime.ts'
-import { commitGroup } from './group.ts'
+import { prepareGroup } from './group.ts'
 import type { Change, Changed, Ledger } from './ledger.ts'
 
 export interface OpenLedger {
@@ -22,11 +22,14 @@ export function openLedger({ db, runtime, schedule = soon }: OpenLedger): Ledger
     limit: GROUP_LIMIT,
     schedule,
     conflicts: conflictsOf,
-    async commit(group) {
-      const committed = runtime.metrics?.startGroup(group.length)
-      const results = await commitGroup(db, runtime, group)
-      committed?.()
-      return results
+    prepare(group) {
+      const commit = prepareGroup(db, runtime, group)
+      return async () => {
+        const committed = runtime.metrics?.startGroup(group.length)
+        const results = await commit()
+        committed?.()
+        return results
+      }
     },
     // The driver's own error: one item broke the statement that it shares. Anything else concerns all of them.
     splittable: (thrown) => thrown instanceof LibsqlError,

@@ -62,12 +62,15 @@ test(
   PATIENCE,
 )
 
-test(
-  'commit() waits the lock out, and what it acknowledges survives kill -9',
-  async () => {
+test.each([
+  { where: 'here', threadAfter: '1000' },
+  { where: 'in a thread', threadAfter: '0' },
+])(
+  'commit() $where waits the lock out, and what it acknowledges survives kill -9',
+  async ({ threadAfter }) => {
     // A child that has opened its database, and then meets the lock.
     const unlock = await lockFile()
-    const writer = child('committer', '0', '20')
+    const writer = child('committer', '0', '20', threadAfter)
     await printed(writer, /^busy$/m, PATIENCE)
     await unlock()
     await printed(writer, /^done$/m, PATIENCE)
@@ -81,7 +84,9 @@ test(
 test(
   'four processes on one file, killed at random, lose nothing that they acknowledged',
   async () => {
-    const writers = [0, 1, 2, 3].map((n) => child('committer', String(n * 1_000_000), '1000000'))
+    // Two write in a thread, one moves to its thread on the way.
+    const threads = ['0', '0', '12', '1000000']
+    const writers = threads.map((after, n) => child('committer', String(n * 1_000_000), '1000000', after))
     await Promise.all(
       writers.map((writer, n) =>
         printed(writer, new RegExp(`^ack ${n * 1_000_000 + 15 + n * 10}$`, 'm'), PATIENCE),

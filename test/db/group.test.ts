@@ -2,7 +2,9 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createGroup, type GroupOptions } from '../../src/db/group.ts'
 
-type Options = Partial<GroupOptions<string, string>>
+type Options = Partial<GroupOptions<string, string>> & {
+  readonly commit?: (items: readonly string[]) => Promise<readonly (string | Error)[]>
+}
 
 /** A group of words that records what was committed together. */
 function words({ commit, ...options }: Options = {}) {
@@ -12,7 +14,7 @@ function words({ commit, ...options }: Options = {}) {
     schedule: (flush) => void setImmediate(flush),
     conflicts: () => [],
     splittable: () => true,
-    commit: (items) => {
+    prepare: (items) => () => {
       groups.push([...items])
       return commit ? commit(items) : Promise.resolve(items.map((item) => item.toUpperCase()))
     },
@@ -89,6 +91,56 @@ test('a failure that concerns all is told to all, and the next group goes on', a
   up = true
   expect(await add('c')).toEqual([value('c')])
   expect(groups).toEqual([['a', 'b'], ['c']])
+})
+
+test('a full group is made ready while the one before is committed, and leaves before that one is answered', async () => {
+  const seen: string[] = []
+  let finish = (): void => undefined
+  const { group } = words({
+    limit: 2,
+    prepare: (items) => {
+      seen.push(`prepare ${items.join('')}`)
+      return async () => {
+        seen.push(`commit ${items.join('')}`)
+        if (items[0] === 'a') await new Promise<void>((resolve) => (finish = resolve))
+        return items
+      }
+    },
+  })
+  const turn = () => new Promise((resolve) => setImmediate(resolve))
+  const answered = group.add('a').then(() => seen.push('answer a'))
+  await turn()
+  const rest = ['b', 'c', 'd'].map((item) => group.add(item))
+  await turn()
+  expect(seen).toEqual(['prepare a', 'commit a', 'prepare bc'])
+  finish()
+  await Promise.all([answered, ...rest])
+  expect(seen).toEqual([
+    'prepare a',
+    'commit a',
+    'prepare bc',
+    'commit bc',
+    'answer a',
+    'prepare d',
+    'commit d',
+  ])
+})
+
+test('a group that cannot be made ready is told so, after whatever was split out of the one before', async () => {
+  const broken = new Error('broken')
+  const { add } = words({
+    limit: 2,
+    prepare: (items) => {
+      if (items.includes('x')) throw broken
+      return () => Promise.resolve(items)
+    },
+  })
+  expect(await add('a', 'x', 'b', 'c')).toEqual([
+    value('a'),
+    { status: 'rejected', reason: broken },
+    value('b'),
+    value('c'),
+  ])
 })
 
 test('idle waits for what waits and what is under way', async () => {

@@ -1,5 +1,5 @@
 /**
- * Writes through commit() until it is killed, or `count` rows. Prints `busy` whenever it has to wait for another
+ * Writes through commit() until it is killed, or `count` rows; in a thread after `threadAfter` commits. Prints `busy` whenever it has to wait for another
  * process, and `ack <id>` for each row that commit() acknowledged.
  */
 import { setTimeout as delay } from 'node:timers/promises'
@@ -8,7 +8,7 @@ import { statement } from '../../../src/db/db.ts'
 import { systemRuntime } from '../../../src/runtime.ts'
 import { items } from '../items.ts'
 
-const [url = '', first = '0', count = '20'] = process.argv.slice(2)
+const [url = '', first = '0', count = '20', threadAfter = '1000'] = process.argv.slice(2)
 const real = systemRuntime('silent')
 const runtime = {
   ...real,
@@ -18,7 +18,13 @@ const runtime = {
   },
 }
 process.stdout.write('ready\n')
-const db = await openDb({ url, runtime, migrations: items, busyTimeoutMs: 0 })
+const db = await openDb({
+  url,
+  runtime,
+  migrations: items,
+  busyTimeoutMs: 0,
+  threadAfter: Number(threadAfter),
+})
 for (let id = Number(first); id < Number(first) + Number(count); id++) {
   await db.commit([statement('INSERT INTO item (id) VALUES (?)', [BigInt(id)])])
   process.stdout.write(`ack ${id}\n`)

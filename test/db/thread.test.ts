@@ -1,0 +1,102 @@
+/** What holds for commit() holds when a thread makes the commits, from the first one or from a later one. */
+import { createClient, LibsqlBatchError } from '@libsql/client'
+import * as fc from 'fast-check'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openDb } from '../../src/db/client.ts'
+import { type Db, guard, statement } from '../../src/db/db.ts'
+import { BursarError } from '../../src/errors.ts'
+import { type TestDb, testDb } from '../support/database.ts'
+import { items } from './items.ts'
+
+let t: TestDb
+let opened: Db[] = []
+
+beforeEach(async () => {
+  t = await testDb({ migrations: items })
+})
+afterEach(async () => {
+  await Promise.all(opened.map((db) => db.close()))
+  opened = []
+  await t.close()
+})
+
+async function open(threadAfter: number, busyTimeoutMs = 1_000): Promise<Db> {
+  const db = await openDb({ url: t.url, runtime: t.runtime, migrations: items, threadAfter, busyTimeoutMs })
+  opened.push(db)
+  return db
+}
+
+const insert = (id: bigint, amount: bigint | null = null) =>
+  statement('INSERT INTO item (id, amount) VALUES (?, ?)', [id, amount])
+
+test('rows, guards, constraints and settings are the same', async () => {
+  const db = await open(0)
+  const settings = 'SELECT s.synchronous, f.foreign_keys FROM pragma_synchronous s, pragma_foreign_keys f'
+  expect(await db.commit([insert(1n, 2n ** 53n + 1n), statement(settings)])).toEqual([
+    [],
+    [{ synchronous: 2n, foreign_keys: 1n }],
+  ])
+  const meant = new BursarError('conflict', 'two of them')
+  await expect(db.commit([insert(2n), guard('1 = 0', [], () => meant)])).rejects.toBe(meant)
+  const thrown = await Promise.all(
+    [db, t.db].map((each) => each.commit([insert(2n), insert(1n)]).catch((error: unknown) => error)),
+  )
+  expect(thrown[0]).toBeInstanceOf(LibsqlBatchError)
+  const { message, code, extendedCode, statementIndex } = thrown[1] as LibsqlBatchError
+  expect(thrown[0]).toMatchObject({ message, code, extendedCode, statementIndex })
+  expect({ code, statementIndex }).toEqual({ code: 'SQLITE_CONSTRAINT', statementIndex: 1 })
+  await expect(db.commit([statement('no SQL')])).rejects.toThrow(/syntax/)
+  const read = statement("SELECT id, amount, x'00ff' AS bytes, 0.5 AS half, NULL AS none FROM item")
+  const row = {
+    id: 1n,
+    amount: 2n ** 53n + 1n,
+    bytes: new Uint8Array([0, 255]).buffer,
+    half: 0.5,
+    none: null,
+  }
+  expect(await db.commit([read])).toEqual([[row]])
+  expect(await t.db.commit([read])).toEqual([[row]])
+})
+
+test('commits stay in order while the thread takes over', async () => {
+  const steps = fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 3 })
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 0, max: 20 }), steps, async (threadAfter, bursts) => {
+      const db = await open(threadAfter)
+      await db.commit([statement('DELETE FROM item'), insert(1n, 0n)])
+      let asked = 0n
+      for (const burst of bursts) {
+        const commits = Array.from({ length: burst }, () => {
+          const soon = new BursarError('conflict', `${asked} came too soon`)
+          const next = guard('(SELECT amount FROM item) = ?', [asked++], () => soon)
+          return db.commit([next, statement('UPDATE item SET amount = amount + 1')])
+        })
+        await Promise.all(commits)
+      }
+      expect(await db.query('SELECT amount FROM item')).toEqual([{ amount: asked }])
+    }),
+    { numRuns: 12 },
+  )
+})
+
+test('a lock is waited out without blocking this thread', async () => {
+  const db = await open(0, 30_000)
+  await db.commit([insert(1n)])
+  const locker = createClient({ url: t.url, concurrency: 1 })
+  const lock = await locker.transaction('write')
+  const committed = db.commit([insert(2n)])
+  // Only because this thread goes on can it lift the lock.
+  await new Promise((resolve) => setImmediate(resolve))
+  await lock.rollback()
+  locker.close()
+  await committed
+  expect(await db.query('SELECT count(*) AS n FROM item')).toEqual([{ n: 2n }])
+})
+
+test('closing waits for what is under way, and nothing is taken afterwards', async () => {
+  const db = await open(0)
+  const last = db.commit([insert(1n)])
+  await db.close()
+  expect(await last).toEqual([[]])
+  await expect(db.commit([insert(2n)])).rejects.toMatchObject({ code: 'database_unavailable' })
+})
