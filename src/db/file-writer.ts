@@ -18,37 +18,46 @@ export interface FileWriter {
 
 export interface FileWriterOptions extends Pick<LocalOptions, 'path' | 'busyTimeoutMs'> {
   /**
-   * Commits after which the thread is started; here goes on until it is ready. A command, or one agent's own server,
-   * hardly ever gets there. 0: the first commit waits for it.
+   * Small commits after which the thread is started; a large one counts as many. Here goes on until it is ready. A
+   * command, or one agent's own server, hardly ever gets there. 0: the first commit waits for it.
    */
   readonly threadAfter?: number | undefined
 }
 
 const THREAD_AFTER = 200
 
+/** Characters of values that weigh as much as a commit does. */
+const SMALL = 2_000
+
 export function openFileWriter({ threadAfter = THREAD_AFTER, ...file }: FileWriterOptions): FileWriter {
   const options: LocalOptions = { ...file, use: 'write' }
   const here = openLocal(options)
-  let commits = 0
+  let made = 0
   let started: Thread | undefined
   let thread: Thread | undefined
 
-  async function start(): Promise<void> {
-    started = startThread(options)
-    if (!(await started.ready)) return
+  function start(): Thread {
+    const begun = startThread(options)
+    void takeOver(begun)
+    return begun
+  }
+
+  async function takeOver(begun: Thread): Promise<void> {
+    if (!(await begun.ready)) return
     here.close()
-    thread = started
+    thread = begun
     // Should it die, commits are made here again.
-    await started.ended
+    await begun.ended
     thread = undefined
   }
 
   return {
     async commit(statements) {
-      if (commits++ === threadAfter) {
-        void start()
-        if (threadAfter === 0) await started?.ready
+      if (!started && made >= threadAfter) {
+        started = start()
+        if (threadAfter === 0) await started.ready
       }
+      made += weightOf(statements)
       return thread ? await thread.commit(statements) : here.commit(statements)
     },
     async close() {
@@ -56,6 +65,14 @@ export function openFileWriter({ threadAfter = THREAD_AFTER, ...file }: FileWrit
       await started?.close()
     },
   }
+}
+
+function weightOf(statements: readonly Statement[]): number {
+  let characters = 0
+  for (const { args } of statements) {
+    for (const arg of args) if (typeof arg === 'string') characters += arg.length
+  }
+  return 1 + characters / SMALL
 }
 
 interface Thread {
@@ -116,6 +133,7 @@ function startThread(options: LocalOptions): Thread {
       new Promise((resolve, reject) => {
         waiting = { resolve, reject }
         worker.ref()
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
         worker.postMessage(askedOf(statements, numbers))
       }),
     close: () => worker.terminate(),
