@@ -24,17 +24,25 @@ function sourceOf(set: Accounts): { from: string; arg: string } {
  */
 export function settleLots(set: Accounts): Statement {
   const { from, arg } = sourceOf(set)
+  // It walks from lot to lot only as far as there is something to take: mostly to one of many.
   return statement(
-    `UPDATE lot SET remaining = lot.remaining - taken.amount
-     FROM (
-       SELECT ref, min(remaining, excess - before) AS amount FROM (
-         SELECT l.ref, l.remaining,
-           sum(l.remaining) OVER (PARTITION BY l.account) - max(0, a.available + a.held) AS excess,
-           ${BEFORE} AS before
-         FROM ${from} t JOIN account a ON a.id = t.id JOIN lot l ON l.account = a.id AND l.remaining > 0
-       ) WHERE excess > before
-     ) AS taken
-     WHERE lot.ref = taken.ref`,
+    `WITH RECURSIVE due (account, excess) AS MATERIALIZED (
+       SELECT a.id, (SELECT sum(l.remaining) FROM lot l WHERE l.account = a.id AND l.remaining > 0)
+         - max(0, a.available + a.held)
+       FROM ${from} t CROSS JOIN account a ON a.id = t.id
+     ), walk (account, ref, expires_at, amount, rest) AS (
+       SELECT l.account, l.ref, l.expires_at, min(l.remaining, d.excess), d.excess - l.remaining
+       FROM due d CROSS JOIN lot l ON l.ref = (
+         SELECT ref FROM lot f WHERE f.account = d.account AND f.remaining > 0 ORDER BY f.expires_at, f.ref LIMIT 1)
+       WHERE d.excess > 0
+       UNION ALL
+       SELECT l.account, l.ref, l.expires_at, min(l.remaining, w.rest), w.rest - l.remaining
+       FROM walk w CROSS JOIN lot l ON l.ref = (
+         SELECT ref FROM lot f WHERE f.account = w.account AND f.remaining > 0
+           AND (f.expires_at, f.ref) > (w.expires_at, w.ref) ORDER BY f.expires_at, f.ref LIMIT 1)
+       WHERE w.rest > 0
+     )
+     UPDATE lot SET remaining = lot.remaining - walk.amount FROM walk WHERE lot.ref = walk.ref`,
     [arg],
   )
 }
