@@ -50,6 +50,8 @@ function fill(db: Sqlite, rows: number): void {
     name: string
     sql: string
   }[]
+  // Out of WAL first, which does not go OFF at once.
+  db.pragma('journal_mode = DELETE')
   db.pragma('journal_mode = OFF')
   db.pragma('synchronous = OFF')
   db.pragma('foreign_keys = OFF')
