@@ -96,12 +96,17 @@ function startThread(options: LocalOptions): Thread {
   const numbers = new Map<string, number>()
   let waiting: Waiting | undefined
   let cause: unknown
+  let closing = false
 
-  /** It keeps the process alive only while somebody waits for it. */
+  /** It keeps the process alive only while somebody waits for it: a commit, or whoever closes it. */
+  function letGo(): void {
+    if (!closing) worker.unref()
+  }
+
   function settle(): Waiting | undefined {
     const settled = waiting
     waiting = undefined
-    worker.unref()
+    letGo()
     return settled
   }
 
@@ -110,7 +115,7 @@ function startThread(options: LocalOptions): Thread {
     worker.once('exit', () => resolve(false))
   })
   worker.on('message', (answered: Answered | 'ready') => {
-    if (answered === 'ready') worker.unref()
+    if (answered === 'ready') letGo()
     else if ('rows' in answered) settle()?.resolve(answered.rows)
     else settle()?.reject(errorOf(answered.failed))
   })
@@ -136,7 +141,10 @@ function startThread(options: LocalOptions): Thread {
         // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
         worker.postMessage(askedOf(statements, numbers))
       }),
-    close: () => worker.terminate(),
+    close() {
+      closing = true
+      return worker.terminate()
+    },
   }
 }
 

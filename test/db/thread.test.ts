@@ -1,4 +1,8 @@
 /** What holds for commit() holds when a thread makes the commits, from the first one or from a later one. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { Worker } from 'node:worker_threads'
 import { createClient, LibsqlBatchError } from '@libsql/client'
 import * as fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -99,4 +103,21 @@ test('closing waits for what is under way, and nothing is taken afterwards', asy
   await db.close()
   expect(await last).toEqual([[]])
   await expect(db.commit([insert(2n)])).rejects.toMatchObject({ code: 'database_unavailable' })
+})
+
+test('a process may close at any stage of the start of its thread, and then ends by itself', async () => {
+  const script = fileURLToPath(new URL('children/closer.ts', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, [script, t.url])
+  expect(stdout).toBe('closed\n')
+}, 90_000)
+
+test('should the thread die, commits are made here again', async () => {
+  const started: Worker[] = []
+  process.once('worker', (worker: Worker) => started.push(worker))
+  const db = await open(0)
+  await db.commit([insert(1n)])
+  await started[0]?.terminate()
+  await db.commit([insert(2n)])
+  expect(started).toHaveLength(1)
+  expect(await db.query('SELECT count(*) AS n FROM item')).toEqual([{ n: 2n }])
 })
