@@ -40,7 +40,7 @@ export async function run(args: string[]): Promise<void> {
   if (![...sizes, rounds].every((n) => Number.isSafeInteger(n) && n > 0)) throw new Error(HELP)
   await install('better-sqlite3')
   const cases = casesOf(sizes, quick)
-  const times = quick ? { warmMs: 300, measureMs: 700 } : { warmMs: 700, measureMs: 1_500 }
+  const times = quick ? { warmMs: 800, measureMs: 1_000 } : { warmMs: 1_500, measureMs: 2_000 }
   const result = await measureAll(cases, rounds, times)
   console.log(options.json ? JSON.stringify(result, null, 2) : report(result))
 }

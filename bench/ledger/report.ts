@@ -69,7 +69,7 @@ function ungrouped(result: Result, each: Case): string[] {
   const ours = medians(result, 'bursar', each)
   const single = medians(result, 'single', each)
   return [
-    `${each.callers} callers, ${each.accounts.toLocaleString('en')} accounts, ${each.rows.toLocaleString('en')} rows: ` +
+    `${each.callers} callers, ${accountsOf(each)}, ${each.rows.toLocaleString('en')} rows: ` +
       `${(ours.pairs / single.pairs).toFixed(1)} times the peer with one transaction a write ` +
       `(${whole(single.pairs)}); to reach: ${OF_SINGLE}.`,
   ]
@@ -86,7 +86,7 @@ function bySize({ cases, ...result }: Result, sizes: readonly number[]): string[
         medians({ cases, ...result }, 'bursar', one),
       )
       return (
-        `${each.callers} callers, ${each.accounts.toLocaleString('en')} accounts: with ${each.rows.toLocaleString('en')} rows ` +
+        `${each.callers} callers, ${accountsOf(each)}: with ${each.rows.toLocaleString('en')} rows ` +
         `${ratio((long?.pairs ?? 0) / (short?.pairs ?? 1))} of the pairs with ${small.toLocaleString('en')}; to reach: ${OF_SMALL}.`
       )
     }),
@@ -121,6 +121,10 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
     `| ${widths.map((width) => `${'-'.repeat(width - 1)}:`).join(' | ')} |`,
     ...rows.map(line),
   ]
+}
+
+function accountsOf({ accounts }: Case): string {
+  return accounts === 1 ? 'one account' : `${accounts.toLocaleString('en')} accounts`
 }
 
 function whole(n: number): string {
