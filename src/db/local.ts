@@ -162,11 +162,36 @@ export function rowsOf({ columns, values }: Result): Row[] {
   return values.map((row) => Object.fromEntries(columns.map((column, index) => [column, row[index]])))
 }
 
+/** SQLite's primary result codes (sqlite.org, "Result and Error Codes"), where the driver has no name for an extended one. */
+const PRIMARY: Readonly<Record<number, string>> = {
+  5: 'SQLITE_BUSY',
+  6: 'SQLITE_LOCKED',
+  8: 'SQLITE_READONLY',
+  10: 'SQLITE_IOERR',
+  11: 'SQLITE_CORRUPT',
+  13: 'SQLITE_FULL',
+  14: 'SQLITE_CANTOPEN',
+  19: 'SQLITE_CONSTRAINT',
+}
+
 /** The error that @libsql/client throws in the same case. */
 function errorOf(thrown: unknown, index: number): unknown {
-  if (!(thrown instanceof Database.SqliteError)) return thrown
-  const { message, code, rawCode } = thrown
-  // SQLITE_CONSTRAINT_UNIQUE is a kind of SQLITE_CONSTRAINT.
-  const base = /^SQLITE_[A-Z]+/.exec(code)?.[0] ?? code
-  return new LibsqlBatchError(message, index, base, code, rawCode, thrown)
+  if (thrown instanceof Database.SqliteError) {
+    const { message, code, rawCode = 0 } = thrown
+    // SQLITE_CONSTRAINT_UNIQUE is a kind of SQLITE_CONSTRAINT.
+    const base = PRIMARY[rawCode & 0xff] ?? /^SQLITE_[A-Z]+/.exec(code)?.[0] ?? code
+    return new LibsqlBatchError(message, index, base, code, rawCode, thrown)
+  }
+  // Of a file that cannot be opened, the driver has the code in its words alone.
+  const refused = thrown instanceof Error && /^ConnectionFailed\(.*: (\d+)"\)$/.exec(thrown.message)
+  const code = refused ? PRIMARY[Number(refused[1]) & 0xff] : undefined
+  if (code === undefined) return thrown
+  return new LibsqlBatchError(
+    (thrown as Error).message,
+    index,
+    code,
+    code,
+    Number(refused && refused[1]),
+    thrown as Error,
+  )
 }

