@@ -36,6 +36,8 @@ try {
   print.title(`Done in ${(total / 1000).toFixed(1)} s.`)
   if (keep) {
     if (!json) await explain(stage, print)
+    // Payments to come are confirmed too.
+    await stage.mineOn()
     if (!interrupted.signal.aborted) await once(interrupted.signal, 'abort')
     await agent.close()
   }
@@ -70,6 +72,10 @@ async function explain({ rpc, till, database, configPath, env }: Stage, print: P
     env: { ...env, PATH: undefined, PORT: undefined },
   }
   const http = { type: 'http', url: `${till.url}/mcp`, headers: { Authorization: `Bearer ${key}` } }
+  print.title('For examples/ and the bursar commands, in another shell:')
+  const { PATH: _path, PORT: _port, ...variables } = env
+  for (const [name, value] of Object.entries({ ...variables, BURSAR_URL: till.url, BURSAR_KEY: key }))
+    print.line(`export ${name}='${value}'`)
   print.title('For an MCP client (.mcp.json):')
   print.line(
     JSON.stringify({ mcpServers: { bursar: stdio, 'bursar-http': http } }, null, 2).replaceAll(

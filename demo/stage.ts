@@ -22,6 +22,8 @@ export interface Stage {
   readonly till: { readonly url: string; key(): Promise<string> }
   /** Mines a block now and then for as long as `work` runs. */
   mineWhile<T>(work: () => Promise<T>): Promise<T>
+  /** From here on a block every second, as on a chain that others use; faster would run ahead of the clock. */
+  mineOn(): Promise<void>
   /** Asks `condition` again and again until it holds. */
   until(condition: () => Promise<boolean>, what: string): Promise<void>
   /** Reorganises the chain so that a transaction is gone; returns its raw bytes. */
@@ -62,7 +64,9 @@ export async function setStage(): Promise<Stage> {
   }
 }
 
-function chainActs(chain: Anvil): Pick<Stage, 'mineWhile' | 'until' | 'dropTransaction' | 'resend'> {
+function chainActs(
+  chain: Anvil,
+): Pick<Stage, 'mineWhile' | 'mineOn' | 'until' | 'dropTransaction' | 'resend'> {
   return {
     async mineWhile(work) {
       const finished = new AbortController()
@@ -79,6 +83,7 @@ function chainActs(chain: Anvil): Pick<Stage, 'mineWhile' | 'until' | 'dropTrans
         await mining
       }
     },
+    mineOn: async () => void (await chain.rpc('evm_setIntervalMining', [1])),
     async until(condition, what) {
       const deadline = performance.now() + 20_000
       while (!(await condition())) {
