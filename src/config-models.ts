@@ -115,6 +115,10 @@ export const model = z
     upstream_model: z.string().min(1).optional().describe('The name upstream, where it differs'),
     ...prices,
     max_output_tokens: z.int().min(1).max(10_000_000).default(4096),
+    tokenizer: z
+      .enum(['o200k_base', 'cl100k_base', 'none'])
+      .optional()
+      .describe("The model's public tokeniser: by default as OpenAI names its models; none: bytes alone"),
     token_limit_field: z
       .enum(['max_tokens', 'max_completion_tokens'])
       .optional()

@@ -7,9 +7,11 @@ import { formatCredits } from '../money.ts'
 import { type Model, modelOf } from './catalogue.ts'
 import { chatRequest, checkIdempotencyKey, requestHash } from './chat.ts'
 import { errorOf, type Failure, failureOf, stillRunning } from './failure.ts'
+import { templateTokens } from './meter.ts'
 import {
   type CallContext,
   type Caller,
+  counting,
   failedCall,
   type Reserved,
   reserve,
@@ -50,6 +52,7 @@ export async function callModel(ctx: CallContext, caller: Caller, input: CallMod
     route: ROUTE,
     bounds: request.bounds,
     knownInput: request.knownInput,
+    ...counting(ctx, model, () => request.body, templateTokens(input.messages)),
     ...(key === undefined
       ? {}
       : { idempotency: { key: checkIdempotencyKey(key), bodyHash: requestHash(input) } }),

@@ -6,6 +6,7 @@ import { type PriceSchedule, priceAt, readSchedule } from '../credits/schedule.t
 import { BursarError } from '../errors.ts'
 import { formatCredits, type MicroUsd, parseUsd } from '../money.ts'
 import { type PriceList, priceList } from './prices/list.ts'
+import { type Tokenizer, tokenizerOf } from './tokens.ts'
 
 export interface Upstream extends UpstreamConfig {
   readonly name: string
@@ -29,6 +30,8 @@ export interface Model {
   readonly imageTokens: number
   /** The same for a file. */
   readonly fileTokens: number
+  /** Null: not public, or not known. */
+  readonly tokenizer: Tokenizer | null
   /** The same model at its other upstreams, in the order in which they are asked; of the same format. */
   readonly fallbacks: readonly Model[]
 }
@@ -66,6 +69,7 @@ export function readModels(config: Config, list: () => PriceList = priceList): M
             tokenLimitField: model.token_limit_field ?? 'max_tokens',
             imageTokens: model.image_tokens ?? IMAGE_TOKENS[upstream.format],
             fileTokens: model.file_tokens ?? 0,
+            tokenizer: tokenizerOf(upstreamModel, upstream.format, model.tokenizer),
             fallbacks: [],
           }
         )
@@ -78,7 +82,9 @@ export function readModels(config: Config, list: () => PriceList = priceList): M
 /** Null, unless each has a price: a call must not become dearer than its hold, nor depend on chance to be sold. */
 function allOf(models: readonly (Model | null)[]): Model | null {
   const [first, ...fallbacks] = models.filter((model) => model !== null)
-  return first && fallbacks.length === models.length - 1 ? { ...first, fallbacks } : null
+  if (!first || fallbacks.length < models.length - 1) return null
+  const alike = fallbacks.every(({ tokenizer }) => tokenizer === first.tokenizer)
+  return { ...first, fallbacks, tokenizer: alike ? first.tokenizer : null }
 }
 
 /** A model's upstreams in order, with what is bought there. */

@@ -17,6 +17,7 @@ import { type Relayed, relay } from './relay.ts'
 import {
   type CallContext,
   type Caller,
+  counting,
   failedCall,
   type Reserved,
   reserve,
@@ -97,11 +98,13 @@ function workOf(ctx: CallContext, call: RawCall, model: Model, plan: Plan): Work
   const { output, inputTokens } = plan
   const { limit, choices, least } = output ?? { limit: 0, choices: 1, least: 0 }
   const floor = Math.min(call.fitFloor ?? ctx.fitFloorTokens ?? 0, limit)
+  const { besidesText } = inputTokens
   return {
     model,
     route: endpoint.route,
     bounds: { inputTokens: inputTokens.bound, outputTokens: limit * choices },
     knownInput: { inputTokens: inputTokens.estimate, outputTokens: 0 },
+    ...(besidesText === null ? {} : counting(ctx, model, () => call.body.toString('utf8'), besidesText)),
     deadlineMs: plan.stream ? model.upstream.stream_timeout_ms : model.upstream.timeout_ms,
     ...(output && floor > 0 ? { fit: { floor: Math.max(floor, least) * choices, choices } } : {}),
     ...(key === undefined ? {} : { idempotency: { key: checkIdempotencyKey(key), bodyHash: hashOf(call) } }),

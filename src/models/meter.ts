@@ -22,7 +22,12 @@ export const ESTIMATED_TEMPLATE_TOKENS = 4
  * The most input tokens these messages can be: in byte-level BPE every token covers at least one byte of UTF-8.
  */
 export function boundInput(messages: readonly ChatMessage[]): number {
-  return textBytes(messages) + messages.length * TEMPLATE_TOKENS_PER_MESSAGE + TEMPLATE_TOKENS_PER_REQUEST
+  return textBytes(messages) + templateTokens(messages)
+}
+
+/** What the template around these messages counts, at most. */
+export function templateTokens(messages: readonly ChatMessage[]): number {
+  return messages.length * TEMPLATE_TOKENS_PER_MESSAGE + TEMPLATE_TOKENS_PER_REQUEST
 }
 
 /** What these messages are likely to count: charged when a call was sent and its usage never arrived. */

@@ -7,7 +7,7 @@ import { BursarError } from '../errors.ts'
 import { allowanceRefusal, readAllowance, spendableOf } from '../ledger/allowance.ts'
 import { getBalance } from '../ledger/balance.ts'
 import { hold } from '../ledger/hold.ts'
-import type { Balance, Hold, Ledger, Settled } from '../ledger/ledger.ts'
+import type { Hold, Ledger, Settled } from '../ledger/ledger.ts'
 import { formatCredits, type MicroCredits, max, min } from '../money.ts'
 import { type Model, type Models, placed } from './catalogue.ts'
 import type { Circuit } from './circuit.ts'
@@ -15,6 +15,8 @@ import type { Ending } from './ending.ts'
 import { askInTurn, type Send } from './failover.ts'
 import { type Failed, withoutAnswer } from './failure.ts'
 import { chargeIfLost, type Settlement, settlementOf, type Terms } from './settle.ts'
+import { beyondAllowance, tooFewCredits } from './shortage.ts'
+import { countBody } from './tokens.ts'
 import type { StoredUsage } from './usage.ts'
 
 /** Beyond the upstream's deadline: time to write the outcome down, on a busy machine too. */
@@ -44,6 +46,8 @@ export interface Work {
   readonly route: string
   readonly bounds: TokenCounts
   readonly knownInput: TokenCounts
+  /** Counts the input, where that may bound it closer than its bytes do. Asked only when the bytes do not fit. */
+  readonly countInput?: () => Promise<number>
   readonly idempotency?: { readonly key: string; readonly bodyHash: string }
   /** Lets the output limit shrink to what the balance affords. */
   readonly fit?: Fit
@@ -85,6 +89,8 @@ export type Reservation =
 
 /** Other calls spend too: what fitted when it was looked up may not fit a moment later. */
 const FIT_ATTEMPTS = 5
+/** A token of any ordinary text covers fewer bytes: what does not fit even so is not worth counting. */
+const BYTES_PER_TOKEN_AT_MOST = 8
 
 /**
  * Holds the worst case of a call; resolves when the hold is durable. Should this process die before it settles, the
@@ -93,8 +99,9 @@ const FIT_ATTEMPTS = 5
  * @throws {BursarError} insufficient_credits or allowance_exceeded, with how many output tokens would fit; frozen;
  *   idempotency_conflict.
  */
-export async function reserve(ctx: CallContext, caller: Caller, asked: Work): Promise<Reservation> {
-  const quotes = quotesOf(asked.model, ctx.ledger.runtime.now())
+export async function reserve(ctx: CallContext, caller: Caller, given: Work): Promise<Reservation> {
+  const quotes = quotesOf(given.model, ctx.ledger.runtime.now())
+  let asked = given
   let work = asked
   for (let attempt = 1; ; attempt++) {
     try {
@@ -102,6 +109,12 @@ export async function reserve(ctx: CallContext, caller: Caller, asked: Work): Pr
     } catch (error) {
       if (!(error instanceof BursarError) || !mayFit(error)) throw error
       const { balance, allowance, spendable } = await spendableBy(ctx.ledger, caller)
+      if (asked.countInput && worthCounting(asked, quotes, spendable)) {
+        asked = await counted(asked)
+        work = asked
+        attempt = 0
+        continue
+      }
       // Meanwhile another call may have given back what was missing.
       const required = dearest(quotes, asked.bounds)
       const fitsNow = required <= spendable
@@ -113,18 +126,39 @@ export async function reserve(ctx: CallContext, caller: Caller, asked: Work): Pr
       if (!asked.fit || affordable < asked.fit.floor || affordable === 0 || attempt === FIT_ATTEMPTS) {
         const wish = { required, model: asked.model.id, at: ctx.ledger.runtime.now() }
         const beyond = allowance && allowanceRefusal(allowance, wish)
+        const perChoice = affordable / (asked.fit?.choices ?? 1)
+        const least = leastOf(asked, quotes)
         throw beyond
-          ? beyondAllowance(asked, affordable, beyond)
-          : tooFewCredits(asked, balance, {
-              affordable,
-              required,
-              least: leastOf(asked, quotes),
-              refused: error,
-            })
+          ? beyondAllowance(perChoice, beyond)
+          : tooFewCredits(balance, { perChoice, required, least, refused: error })
       }
       work = { ...asked, bounds: { ...asked.bounds, outputTokens: affordable } }
     }
   }
+}
+
+/** How a request's text is counted, where its tokeniser is known. */
+export function counting(
+  { ledger }: CallContext,
+  { tokenizer }: Model,
+  body: () => string,
+  besidesText: number,
+): Pick<Work, 'countInput'> {
+  if (tokenizer === null) return {}
+  const breathe = () => ledger.runtime.sleep(0)
+  return { countInput: async () => besidesText + (await countBody(tokenizer, body(), breathe)) }
+}
+
+function worthCounting(work: Work, quotes: readonly Quote[], spendable: MicroCredits): boolean {
+  const inputTokens = Math.ceil(work.bounds.inputTokens / BYTES_PER_TOKEN_AT_MOST)
+  return leastOf({ ...work, bounds: { ...work.bounds, inputTokens } }, quotes) <= spendable
+}
+
+/** The same work with its input counted, which is done once. */
+async function counted({ countInput, ...work }: Work): Promise<Work> {
+  const { bounds } = work
+  const inputTokens = countInput ? Math.min(bounds.inputTokens, await countInput()) : bounds.inputTokens
+  return { ...work, bounds: { ...bounds, inputTokens } }
 }
 
 /** What the call costs at least, in the worst case: fitted as far as its caller takes it. */
@@ -283,57 +317,4 @@ export function storedUsage(usage: NonNullable<Settlement['usage']>): StoredUsag
     ...(reasoningTokens === undefined ? {} : { reasoning_tokens: reasoningTokens }),
     source: usage.source,
   }
-}
-
-/** The ledger's own words, and how many tokens would fit. */
-function beyondAllowance({ fit }: Work, affordable: number, refused: BursarError): BursarError {
-  const perChoice = affordable / (fit?.choices ?? 1)
-  const fits = perChoice > 0 ? `Ask for at most ${perChoice} max_tokens. Or: ` : ''
-  return new BursarError(refused.code, refused.message, {
-    remedy: `${fits}${refused.remedy ?? ''}`,
-    details: { ...refused.details, max_affordable_tokens: perChoice },
-    cause: refused,
-  })
-}
-
-interface Shortage {
-  readonly affordable: number
-  readonly required: MicroCredits
-  /** The same for a call that is fitted. */
-  readonly least: MicroCredits
-  readonly refused: BursarError
-}
-
-function tooFewCredits(
-  { fit }: Work,
-  { available, held }: Balance,
-  { affordable, required, least, refused }: Shortage,
-): BursarError {
-  const missing = max(required - available, 0n)
-  // With what running calls give back, it might at least be fitted.
-  const reason = available + held >= least ? 'held' : 'empty'
-  const perChoice = affordable / (fit?.choices ?? 1)
-  const advice = [
-    ...(perChoice > 0 ? [`ask for at most ${perChoice} max_tokens`] : []),
-    ...(reason === 'held' ? ['wait until running calls give back what they hold'] : []),
-    ...(missing > 0n
-      ? [`buy at least ${formatCredits(missing)} credits: create_invoice, with a pack or rail of list_offers`]
-      : []),
-  ].join('; or ')
-  return new BursarError(
-    'insufficient_credits',
-    `This call can cost up to ${formatCredits(required)} credits; ${formatCredits(available)} are available.`,
-    {
-      remedy: `${advice.charAt(0).toUpperCase()}${advice.slice(1)}.`,
-      details: {
-        available: formatCredits(available),
-        held: formatCredits(held),
-        required: formatCredits(required),
-        missing: formatCredits(missing),
-        max_affordable_tokens: perChoice,
-        reason,
-      },
-      cause: refused,
-    },
-  )
 }

@@ -3,8 +3,7 @@
  * tokeniser for free; this is asked only where the bytes of a request do not fit the balance.
  */
 
-export const TOKENIZERS = ['o200k_base', 'cl100k_base'] as const
-export type Tokenizer = (typeof TOKENIZERS)[number]
+export type Tokenizer = 'o200k_base' | 'cl100k_base'
 
 /** A request above this is bounded by its bytes: counting is work for a caller who may not be able to pay. */
 export const MAX_COUNTED_BYTES = 1024 * 1024
@@ -18,8 +17,16 @@ const STRING = /"[^"\\]*(?:\\.[^"\\]*)*"/g
 const O200K = /^(?:openai\/)?(?:gpt-(?:4o|4\.1|4\.5|[5-9]|oss)|chatgpt-4o|o[134](?:-|$))/
 const CL100K = /^(?:openai\/)?(?:gpt-4(?:-|$)|gpt-3\.5-|text-embedding-(?:3-|ada-002))/
 
-/** The tokeniser of a model by its upstream's name for it; null: not public, or not known. */
-export function tokenizerOf(upstreamModel: string): Tokenizer | null {
+/**
+ * The tokeniser of a model: as configured, else by its upstream's name for it; null: not public, or not known.
+ */
+export function tokenizerOf(
+  upstreamModel: string,
+  format: 'openai' | 'anthropic',
+  configured?: Tokenizer | 'none',
+): Tokenizer | null {
+  if (configured !== undefined) return configured === 'none' ? null : configured
+  if (format !== 'openai') return null
   if (O200K.test(upstreamModel)) return 'o200k_base'
   return CL100K.test(upstreamModel) ? 'cl100k_base' : null
 }

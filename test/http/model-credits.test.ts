@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { ASK, CHAT, CLAUDE, callSuite, MESSAGES, RESPOND, RESPONSES, refusal } from '../support/calls.ts'
 import { saysNext } from '../support/scripted-model.ts'
 import { chatFrames, message, messageFrames, responseObject, streams } from '../support/streams.ts'
+import { PRICE } from '../support/till-http.ts'
 import { answers, completes, hangs, refuses } from '../support/upstream.ts'
 
 const calls = callSuite()
@@ -73,6 +74,46 @@ describe('credits that do not suffice', () => {
     const whole = await calls.till.post(CHAT, large)
     expect(await refusal(whole, 402, 'insufficient_credits')).toMatchObject({ reason: 'empty' })
     await running
+  })
+})
+
+describe('a text whose bytes do not fit', () => {
+  const content = 'The quick brown fox jumps over the lazy dog. '.repeat(200)
+  const ask = (model: string) => ({ model, max_tokens: 100, messages: [{ role: 'user', content }] })
+  /** Of 2,001 tokens in 9,000 bytes, at 20; and 100 of output. */
+  const credits = 4_000n * 20n
+  const models = { counted: { tokenizer: 'o200k_base', upstream: 'main', ...PRICE } }
+
+  test('is counted where its tokeniser is public, and held as that', async () => {
+    await calls.restart({ credits, more: { models } })
+    await refusal(await calls.till.post(CHAT, ask('gpt')), 402, 'insufficient_credits')
+    expect((await calls.till.post(CHAT, ask('counted'))).status).toBe(200)
+    const { held } = await calls.till.receipt()
+    expect(held).toBeGreaterThanOrEqual(2_001n * 20n)
+    expect(held).toBeLessThanOrEqual(credits)
+  })
+
+  test('is counted before the output is fitted', async () => {
+    await calls.restart({ credits, more: { models } })
+    const large = { ...ask('counted'), max_tokens: 128_000 }
+    const response = await calls.till.post(CHAT, large, { 'x-bursar-fit': '500' })
+    expect(response.status).toBe(200)
+    expect(Number(response.headers.get('x-bursar-max-tokens'))).toBeGreaterThanOrEqual(500)
+  })
+
+  test('is refused without counting where even a count could not help', async () => {
+    await calls.restart({ credits: 1_000n * 20n, more: { models } })
+    const body = await refusal(await calls.till.post(CHAT, ask('counted')), 402, 'insufficient_credits')
+    expect(body).toMatchObject({ required: expect.stringMatching(/^0\.1[89]/) })
+    await calls.nothingHappened()
+  })
+
+  test('of embeddings is counted too', async () => {
+    await calls.restart({ credits, more: { models } })
+    calls.upstream.behave(answers(200, { data: [], usage: { prompt_tokens: 2_001, total_tokens: 2_001 } }))
+    const embed = (model: string) => calls.till.post('/v1/embeddings', { model, input: content })
+    expect((await embed('gpt')).status).toBe(402)
+    expect((await embed('counted')).status).toBe(200)
   })
 })
 

@@ -10,19 +10,33 @@ describe('the tokens of a request', () => {
   test('are never fewer than its texts count, one by one or in a row, nor more than its bytes', async () => {
     const word = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 40 }),
-      fc.constantFrom('the quick brown fox ', '    ', '\n\n', 'aaaaaaaa', '<|endoftext|>', '中文', '😀', '\\"', '0.'),
+      fc.constantFrom(
+        'the quick brown fox ',
+        '    ',
+        '\n\n',
+        'aaaaaaaa',
+        '<|endoftext|>',
+        '中文',
+        '😀',
+        '\\"',
+        '0.',
+      ),
     )
     const text = fc.array(word, { maxLength: 60 }).map((words) => words.join(''))
     await fc.assert(
-      fc.asyncProperty(fc.array(text, { minLength: 1, maxLength: 6 }), fc.boolean(), async (texts, indent) => {
-        const messages = texts.map((content) => ({ role: 'user', content }))
-        const body = JSON.stringify({ model: 'm', messages }, null, indent ? 2 : 0)
-        const bound = await count(body)
-        const apart = texts.reduce((sum, each) => sum + countTokens(each, asText), 0)
-        expect(bound).toBeGreaterThanOrEqual(apart)
-        expect(bound).toBeGreaterThanOrEqual(countTokens(texts.join('\n'), asText))
-        expect(bound).toBeLessThanOrEqual(Buffer.byteLength(body))
-      }),
+      fc.asyncProperty(
+        fc.array(text, { minLength: 1, maxLength: 6 }),
+        fc.boolean(),
+        async (texts, indent) => {
+          const messages = texts.map((content) => ({ role: 'user', content }))
+          const body = JSON.stringify({ model: 'm', messages }, null, indent ? 2 : 0)
+          const bound = await count(body)
+          const apart = texts.reduce((sum, each) => sum + countTokens(each, asText), 0)
+          expect(bound).toBeGreaterThanOrEqual(apart)
+          expect(bound).toBeGreaterThanOrEqual(countTokens(texts.join('\n'), asText))
+          expect(bound).toBeLessThanOrEqual(Buffer.byteLength(body))
+        },
+      ),
       { numRuns: 300 },
     )
   })
@@ -65,5 +79,11 @@ test.each([
   ['llama3.2', null],
   ['my-gpt-4', null],
 ])('%s is counted by %s', (model, tokenizer) => {
-  expect(tokenizerOf(model)).toBe(tokenizer)
+  expect(tokenizerOf(model, 'openai')).toBe(tokenizer)
+})
+
+test('what the seller says goes before the name, and a name means nothing elsewhere', () => {
+  expect(tokenizerOf('my-own', 'openai', 'o200k_base')).toBe('o200k_base')
+  expect(tokenizerOf('gpt-5', 'openai', 'none')).toBeNull()
+  expect(tokenizerOf('gpt-5', 'anthropic')).toBeNull()
 })

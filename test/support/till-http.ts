@@ -46,7 +46,7 @@ export interface ReceiptRow {
 export const START_CREDITS = 1_000_000n
 
 /** At $0.10 a credit: 10 and 20 micro-credits a token; 1 for what a cache read, 12 and 20 for what it wrote. */
-const PRICE = {
+export const PRICE = {
   usd_per_million_input: '1',
   usd_per_million_output: '2',
   usd_per_million_cached_input: '0.1',

@@ -11,6 +11,7 @@ import {
   TEMPLATE_TOKENS_PER_MESSAGE,
   TEMPLATE_TOKENS_PER_REQUEST,
 } from '../meter.ts'
+import type { InputTokens } from './endpoint.ts'
 import { notSold } from './refusals.ts'
 
 /** What a request holds besides plain text. */
@@ -37,25 +38,22 @@ export function emptyTally(): Tally {
 }
 
 /** Input tokens, at most and about. @throws {BursarError} invalid_request: images or files that have no cap. */
-export function inputTokens(
-  model: Model,
-  bodyBytes: number,
-  tally: Tally,
-): { readonly bound: number; readonly estimate: number } {
+export function inputTokens(model: Model, bodyBytes: number, tally: Tally): InputTokens {
   if (tally.images > 0 && model.imageTokens === 0) throw uncapped('images', model)
   if (tally.files > 0 && model.fileTokens === 0) throw uncapped('files', model)
   const textBytes = bodyBytes - tally.dataBytes
   const tools = tally.tools + tally.builtIns
+  const besides =
+    tally.messages * TEMPLATE_TOKENS_PER_MESSAGE +
+    TEMPLATE_TOKENS_PER_REQUEST +
+    (tools > 0 ? TOOLS_TOKENS : 0) +
+    tally.tools * TOKENS_PER_TOOL +
+    tally.builtIns * TOKENS_PER_BUILT_IN +
+    tally.images * model.imageTokens +
+    tally.files * model.fileTokens
   return {
-    bound:
-      textBytes +
-      tally.messages * TEMPLATE_TOKENS_PER_MESSAGE +
-      TEMPLATE_TOKENS_PER_REQUEST +
-      (tools > 0 ? TOOLS_TOKENS : 0) +
-      tally.tools * TOKENS_PER_TOOL +
-      tally.builtIns * TOKENS_PER_BUILT_IN +
-      tally.images * model.imageTokens +
-      tally.files * model.fileTokens,
+    bound: textBytes + besides,
+    besidesText: tally.dataBytes === 0 ? besides : null,
     estimate:
       estimateTokens(textBytes) +
       tally.messages * ESTIMATED_TEMPLATE_TOKENS +

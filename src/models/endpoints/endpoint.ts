@@ -30,11 +30,7 @@ export interface Endpoint {
 /** A request, checked and bounded, whose output limit is still open. */
 export interface Plan {
   readonly stream: boolean
-  readonly inputTokens: {
-    /** Never less than the request can count. */
-    readonly bound: number
-    readonly estimate: number
-  }
+  readonly inputTokens: InputTokens
   /** Null: there is no output, as of embeddings. */
   readonly output: OutputLimit | null
   /** Whether the caller wants the last chunk of a stream, the one with the usage. */
@@ -43,6 +39,14 @@ export interface Plan {
   readonly leftOut?: readonly string[]
   /** The request to send. */
   body(limit: number): string
+}
+
+export interface InputTokens {
+  /** Never less than the request can count. */
+  readonly bound: number
+  readonly estimate: number
+  /** The part of the bound that is not text; null where the body holds data, which no tokeniser counts. */
+  readonly besidesText: number | null
 }
 
 export interface OutputLimit {

@@ -1,0 +1,55 @@
+/** What a caller is told whose credits, or whose allowance, do not cover a call: what is missing, and what would fit. */
+import { BursarError } from '../errors.ts'
+import type { Balance } from '../ledger/ledger.ts'
+import { formatCredits, type MicroCredits, max } from '../money.ts'
+
+/** The ledger's own words, and how many tokens would fit. */
+export function beyondAllowance(perChoice: number, refused: BursarError): BursarError {
+  const fits = perChoice > 0 ? `Ask for at most ${perChoice} max_tokens. Or: ` : ''
+  return new BursarError(refused.code, refused.message, {
+    remedy: `${fits}${refused.remedy ?? ''}`,
+    details: { ...refused.details, max_affordable_tokens: perChoice },
+    cause: refused,
+  })
+}
+
+interface Shortage {
+  /** Output tokens that would fit, for each choice. */
+  readonly perChoice: number
+  readonly required: MicroCredits
+  /** The same for a call that is fitted. */
+  readonly least: MicroCredits
+  readonly refused: BursarError
+}
+
+export function tooFewCredits(
+  { available, held }: Balance,
+  { perChoice, required, least, refused }: Shortage,
+): BursarError {
+  const missing = max(required - available, 0n)
+  // With what running calls give back, it might at least be fitted.
+  const reason = available + held >= least ? 'held' : 'empty'
+  const advice = [
+    ...(perChoice > 0 ? [`ask for at most ${perChoice} max_tokens`] : []),
+    ...(reason === 'held' ? ['wait until running calls give back what they hold'] : []),
+    ...(missing > 0n
+      ? [`buy at least ${formatCredits(missing)} credits: create_invoice, with a pack or rail of list_offers`]
+      : []),
+  ].join('; or ')
+  return new BursarError(
+    'insufficient_credits',
+    `This call can cost up to ${formatCredits(required)} credits; ${formatCredits(available)} are available.`,
+    {
+      remedy: `${advice.charAt(0).toUpperCase()}${advice.slice(1)}.`,
+      details: {
+        available: formatCredits(available),
+        held: formatCredits(held),
+        required: formatCredits(required),
+        missing: formatCredits(missing),
+        max_affordable_tokens: perChoice,
+        reason,
+      },
+      cause: refused,
+    },
+  )
+}
