@@ -91,7 +91,8 @@ export async function openDb({
   } catch (thrown) {
     for (const each of opened) await each.close()
     if (thrown instanceof BursarError) throw thrown
-    if (failureOf(thrown, remote) === 'broken') throw broken('The database cannot be opened', thrown)
+    if (failureOf(thrown, remote) === 'broken')
+      throw broken('The database cannot be opened', thrown, nameOf(url))
     throw unavailable(`The database ${nameOf(url)} cannot be opened.`, thrown)
   }
 }

@@ -36,10 +36,11 @@ export function failedStatement(thrown: unknown): number {
 }
 
 /** For a `broken` failure: what is wrong with the file or its disk. The reader may be a buyer or the seller. */
-export function broken(what: string, thrown: unknown): BursarError {
+export function broken(what: string, thrown: unknown, file?: string): BursarError {
   const code = thrown instanceof LibsqlError ? thrown.code : ''
   const [why, remedy] = REASONS[code] ?? [`${what}.`, 'the seller looks at its disk (bursar doctor)']
-  return new BursarError('database_unavailable', why, {
+  const message = file === undefined ? why : why.replace('The database file', `The database file ${file}`)
+  return new BursarError('database_unavailable', message, {
     remedy: `Nothing that was acknowledged is lost. Try again later; ${remedy}.`,
     cause: thrown,
   })

@@ -1,6 +1,7 @@
 /** Follows the chain of seals along the journal, from the first posting on. */
 import type { Snapshot } from '../../db/snapshot.ts'
 import { GENESIS, lineDigest, type Seal, sealHash } from '../seal.ts'
+import { outOfOrder } from './check.ts'
 import type { Finding, FindingKind, Findings } from './finding.ts'
 import type { Follower, SeenPosting } from './journal.ts'
 
@@ -160,6 +161,7 @@ function sealReader(snapshot: Snapshot): () => Promise<Seal | null> {
          FROM seal WHERE number > ? ORDER BY number LIMIT ?`,
         [last, PAGE],
       )
+      if (page[0] && page[0].number <= last) throw outOfOrder()
     }
     const seal = page.shift() ?? null
     last = seal?.number ?? last

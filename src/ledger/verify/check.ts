@@ -24,6 +24,11 @@ export async function runCheck(
   })
 }
 
+/** Of a page whose rows do not come after those before it: a damaged file can be read in a circle, without end. */
+export function outOfOrder(): LibsqlError {
+  return new LibsqlError('its rows are out of order', 'SQLITE_CORRUPT')
+}
+
 /** Runs `look`; that the database could not answer it is a finding, and no reason to stop. */
 export async function readable(findings: Findings, table: string, look: () => Promise<void>): Promise<void> {
   try {

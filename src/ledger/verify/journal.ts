@@ -2,6 +2,7 @@
 import type { Snapshot } from '../../db/snapshot.ts'
 import type { Runtime } from '../../runtime.ts'
 import { linesOf, POSTING_LINES, type PostingLines } from '../seal.ts'
+import { outOfOrder } from './check.ts'
 import type { Finding, Findings } from './finding.ts'
 
 export interface Posting {
@@ -41,7 +42,7 @@ export interface ReadJournal {
 
 const PAGE = 1_000n
 
-/** @returns how many postings there are, and the last one's id. @throws the signal's reason */
+/** @returns how many postings there are, and the last one's id. @throws the signal's reason; the driver's error, for `readable` */
 export async function readJournal(given: ReadJournal): Promise<{ count: number; last: bigint }> {
   const { snapshot, findings, runtime, followers, signal, onPage } = given
   let last = 0n
@@ -49,6 +50,7 @@ export async function readJournal(given: ReadJournal): Promise<{ count: number; 
   for (;;) {
     const [page] = await snapshot.query<PostingLines>(POSTING_LINES, [last, PAGE])
     if (!page || page.last === null) break
+    if (page.last <= last) throw outOfOrder()
     const postings: SeenPosting[] = []
     for (const line of linesOf(page)) {
       count++

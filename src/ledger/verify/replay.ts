@@ -3,6 +3,7 @@
  * the tables say. Keeps accounts and open lots in memory, not the journal.
  */
 import type { Snapshot } from '../../db/snapshot.ts'
+import { outOfOrder } from './check.ts'
 import type { Findings } from './finding.ts'
 import type { Follower, Posting } from './journal.ts'
 
@@ -177,6 +178,8 @@ export async function* pages<T extends { readonly key: string }>(
     yield* rows
     const last = rows.at(-1)
     if (!last || BigInt(rows.length) < PAGE) return
+    // As SQLite compares texts, by their bytes.
+    if (Buffer.compare(Buffer.from(last.key), Buffer.from(after)) <= 0) throw outOfOrder()
     after = last.key
   }
 }
