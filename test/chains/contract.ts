@@ -238,8 +238,9 @@ export function chainContract(name: string, start: () => Promise<World>): void {
       await world.pay([{ address, amount: 1_000n }])
       await world.mine()
       const dead = world.open({ urls: [DEAD] })
-      for (const attempt of [dead.verify(), dead.start(), dead.follow(cursor, watch(address))]) {
-        const error = await rejectionOf(attempt)
+      const attempts = [() => dead.verify(), () => dead.start(), () => dead.follow(cursor, watch(address))]
+      for (const attempt of attempts) {
+        const error = await rejectionOf(attempt())
         expect(error.code).toBe('chain_unavailable')
         expect(error.remedy).toContain(`chains.${chain.id}.rpc`)
         expect(JSON.stringify(error.toProblem()) + error.stack + String(error.cause)).not.toContain('s3cret')
@@ -310,8 +311,8 @@ export function chainContract(name: string, start: () => Promise<World>): void {
 
     it('refuses a node of another chain, before it believes anything that node says', async () => {
       const wrong = world.open({ wrong: true })
-      for (const attempt of [wrong.verify(), wrong.start()]) {
-        const error = await rejectionOf(attempt)
+      for (const attempt of [() => wrong.verify(), () => wrong.start()]) {
+        const error = await rejectionOf(attempt())
         expect(error.code).toBe('invalid_config')
         expect(error.message).toContain(`chains.${chain.id}.rpc`)
       }
