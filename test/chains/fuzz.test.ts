@@ -234,7 +234,7 @@ async function play(lies: Lies): Promise<void> {
 }
 
 describe('an endpoint that answers anything', () => {
-  it('beside an honest one neither invents nor hides a payment', { timeout: 180_000 }, async () => {
+  it('beside an honest one neither invents nor hides a payment', async () => {
     await fc.assert(
       fc.asyncProperty(anyLies, (lies) => play(lies).finally(honestly)),
       { numRuns: 80 },

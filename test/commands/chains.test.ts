@@ -1,13 +1,11 @@
 /** A till whose node is dead, or of another chain: it runs, refuses what it could not keep, and recovers by itself. */
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { ask, refusal } from '../support/mcp-answers.ts'
 import { connect } from '../support/mcp-clients.ts'
 import { type Proxy, type RpcRequest, startProxy, type Verdict } from '../support/proxy.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { startEmulator } from '../support/upstream.ts'
-
-vi.setConfig({ testTimeout: 90_000 })
 
 const FAULTS = [
   // A till keeps its own mistakes to itself; a purse tells its owner.

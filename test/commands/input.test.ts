@@ -10,10 +10,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Environment, run } from '../support/program.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 /** BIP-32's test vector 1, chain m: a private key that everybody knows, and looks like anybody's. */
 const XPRV =

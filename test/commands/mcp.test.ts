@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { lockWallet } from '../../src/purse/lock.ts'
 import { tools } from '../../tools/index.ts'
 import { ask } from '../support/mcp-answers.ts'
@@ -13,8 +13,6 @@ import { alive, childrenOf, gone } from '../support/processes.ts'
 import { BIN } from '../support/program.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { startEmulator } from '../support/upstream.ts'
-
-vi.setConfig({ testTimeout: 90_000 })
 
 const EXAMPLE = fileURLToPath(new URL('../../mcp.json.example', import.meta.url))
 const sessions: McpSession[] = []
@@ -147,8 +145,8 @@ describe('bursar mcp with a purse', () => {
     const lock = lockWallet(stage.folder, stage.wallet)
     const paid = ask(session, 'pay_invoice', { invoice: id })
     const children = () => childrenOf(session.pid ?? 0).length
-    await expect.poll(children, { timeout: 10_000, interval: 20 }).toBe(1)
-    await expect.poll(children, { timeout: 10_000, interval: 20 }).toBe(0)
+    await expect.poll(children).toBe(1)
+    await expect.poll(children).toBe(0)
     lock.release()
     expect(await paid).toMatchObject({ invoice: id, replayed: false })
   })

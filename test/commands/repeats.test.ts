@@ -1,12 +1,10 @@
 /** Idempotency keys, repeated and at once, with the same and another body, through two `bursar mcp`; and amounts. */
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { answered, ask, refusal, refused } from '../support/mcp-answers.ts'
 import { connect, type McpSession } from '../support/mcp-clients.ts'
 import { childrenOf } from '../support/processes.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { completes, type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const RAIL = 'ethereum:USDC'
 let upstream: ScriptedUpstream
@@ -96,7 +94,7 @@ describe('pay_invoice', () => {
     // Both windows wanted a purse at that moment; the one that came second has ended.
     const purse = await stage.purse()
     const children = () => windows.flatMap(({ pid }) => childrenOf(pid ?? 0))
-    await expect.poll(children, { timeout: 10_000 }).toEqual([purse?.pid])
+    await expect.poll(children).toEqual([purse?.pid])
     await stage.chain.mined(String(paid[0]?.['txid']))
     expect((await spent()) - before).toBe(2_000_000n)
     answered(await windows[0].call('await_payment', { invoice: id, timeout_s: 50 }))

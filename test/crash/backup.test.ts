@@ -11,7 +11,6 @@ import { createDice } from './dice.ts'
 import { type Load, startLoad } from './load.ts'
 import { type Stage, setStage } from './stage.ts'
 
-const PATIENCE = 240_000
 /** More than the load makes invoices. */
 const SKIP = 300
 
@@ -23,12 +22,12 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'bursar-backup-'))
   stage = await setStage(folder, createDice(7))
   load = startLoad(stage, createDice(8))
-}, PATIENCE)
+})
 afterAll(async () => {
   await Promise.all([load?.buyers.till.kill(), load?.buyers.teller.kill()])
   await stage?.stop()
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
-}, PATIENCE)
+})
 
 async function rows<T>(sql: string): Promise<T[]> {
   const snapshot = await openSnapshot({ url: `file:${stage.database}`, runtime: systemRuntime('silent') })
@@ -39,9 +38,7 @@ async function rows<T>(sql: string): Promise<T[]> {
   }
 }
 
-test('a backup under load holds all that was acknowledged before it, and comes back frozen', {
-  timeout: PATIENCE,
-}, async () => {
+test('a backup under load holds all that was acknowledged before it, and comes back frozen', async () => {
   const { buyers } = load
   const { log, till, invoices, problems } = buyers
   await log.heardFromTill(60)
@@ -86,7 +83,7 @@ test('a backup under load holds all that was acknowledged before it, and comes b
   expect(asked.map(({ data }) => data['code'])).toEqual(['frozen', 'frozen', undefined])
   // Its watcher has looked, and stands still.
   await expect
-    .poll(() => readFileSync(join(folder, 'till.log'), 'utf8'), { timeout: 60_000 })
+    .poll(() => readFileSync(join(folder, 'till.log'), 'utf8'))
     .toContain('the till was restored from a backup')
   expect(await rows(`${grants} UNION ALL SELECT height FROM chain_cursor`)).toEqual(before)
 
@@ -109,17 +106,10 @@ test('a backup under load holds all that was acknowledged before it, and comes b
   const issued = [...invoices.map((invoice) => invoice.address), address]
   expect(issued).not.toContain(next.data['address'])
   await expect
-    .poll(() => rows(`SELECT address, invoice, credits FROM payment WHERE txid = '${hash}'`), {
-      timeout: 60_000,
-    })
+    .poll(() => rows(`SELECT address, invoice, credits FROM payment WHERE txid = '${hash}'`))
     .toEqual([{ address, invoice: null, credits: 0n }])
   await expect
-    .poll(
-      () => rows("SELECT key FROM payment WHERE state IN ('seen', 'confirming') AND invoice IS NOT NULL"),
-      {
-        timeout: 60_000,
-      },
-    )
+    .poll(() => rows("SELECT key FROM payment WHERE state IN ('seen', 'confirming') AND invoice IS NOT NULL"))
     .toEqual([])
   await till.kill()
   expect(await stage.command(['verify'])).toMatchObject({ ok: true })

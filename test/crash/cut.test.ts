@@ -17,7 +17,6 @@ import { compareCut, survivingFrame, TAILS, writeCut } from './cut.ts'
 import { startTeller, type Teller } from './teller.ts'
 import { copyDatabase, readWal, type Wal, walPosition } from './wal.ts'
 
-const PATIENCE = 240_000
 const runtime = systemRuntime('silent')
 
 let folder: string
@@ -54,7 +53,7 @@ beforeAll(async () => {
   // The credits come from no payment.
   expect(compared.problems.filter((problem) => !problem.startsWith('grant_without_payment'))).toEqual([])
   journal = compared.journal
-}, PATIENCE)
+})
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const newFile = (): string => join(folder, `copy-${++files}.db`)
@@ -98,9 +97,7 @@ async function contentOf(end: number, tail: (typeof TAILS)[number]): Promise<str
 const someByte = () =>
   fc.noBias(fc.integer({ min: wal.endOf(wal.checkpointed), max: wal.endOf(wal.commits.at(-1) ?? 0) }))
 
-test('a cut at any byte past the checkpoint keeps what was acknowledged before it, and verifies', {
-  timeout: PATIENCE,
-}, async () => {
+test('a cut at any byte past the checkpoint keeps what was acknowledged before it, and verifies', async () => {
   expect(acknowledged.filter(({ at }) => at.salt === wal.salt).length).toBeGreaterThan(20)
   expect(acknowledged.filter(({ at }) => at.salt !== wal.salt).length).toBeGreaterThan(20)
   await fc.assert(
@@ -113,7 +110,7 @@ test('a cut at any byte past the checkpoint keeps what was acknowledged before i
   )
 })
 
-test('a commit that is cut in two leaves no trace', { timeout: PATIENCE }, async () => {
+test('a commit that is cut in two leaves no trace', async () => {
   await fc.assert(
     fc.asyncProperty(someByte(), fc.constantFrom(...TAILS), async (end, tail) => {
       const before = wal.endOf(Math.max(survivingFrame(wal, end), wal.checkpointed))

@@ -13,10 +13,10 @@ import { awaitPayment } from '../../src/invoices/await.ts'
 import { createInvoice } from '../../src/invoices/create.ts'
 import { openTill, type Till } from '../invoices/till.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { printed, type Started, start } from '../support/process.ts'
 import { isStill } from './still.ts'
 
-const PATIENCE = 90_000
 /** More than a lease. */
 const LATER_MS = 60_000
 
@@ -43,12 +43,12 @@ beforeEach(async () => {
   till = await openTill({ dir, config })
   await till.account('acc')
   stopped = run('children/watcher.ts', { dir, config })
-  await printed(stopped, /watching/, PATIENCE)
+  await printed(stopped, /watching/)
   invoice = await createInvoice(till.ctx, { account: 'acc', rail: 'local:ETH', credits: '100' })
   await anvil.send({ to: invoice.address, value: BigInt(invoice.amount) })
-  await printed(stopped, /stopping/, PATIENCE)
+  await printed(stopped, /stopping/)
   await isStill(stopped.child)
-}, PATIENCE)
+})
 afterEach(async () => {
   await Promise.all(running.map((child) => child.stop('SIGKILL')))
   await till?.close()
@@ -75,13 +75,11 @@ const credited = () =>
   )
 
 async function paid(): Promise<void> {
-  const done = await awaitPayment(till.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: 40_000 })
+  const done = await awaitPayment(till.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: PATIENCE_MS })
   expect(done.invoice.state).toBe('paid')
 }
 
-test('the fence alone keeps it from writing: nobody else has changed anything', {
-  timeout: PATIENCE,
-}, async () => {
+test('the fence alone keeps it from writing: nobody else has changed anything', async () => {
   const later = { ...till.ctx.runtime, now: () => Date.now() + LATER_MS }
   const lease = await acquireLease(
     { db: till.db, runtime: later },
@@ -90,7 +88,7 @@ test('the fence alone keeps it from writing: nobody else has changed anything', 
   expect(lease?.fence).toBe(2n)
   const before = await written()
   stopped.child.kill('SIGCONT')
-  await printed(stopped, /continued[^]*warned conflict/, PATIENCE)
+  await printed(stopped, /continued[^]*warned conflict/)
   expect(await written()).toEqual(before)
   expect(await credited()).toEqual([])
 
@@ -100,16 +98,14 @@ test('the fence alone keeps it from writing: nobody else has changed anything', 
   expect((await credited()).map(({ available }) => available)).toEqual([100_000_000n])
 })
 
-test('another process has credited the payment meanwhile: it stays credited once', {
-  timeout: PATIENCE,
-}, async () => {
+test('another process has credited the payment meanwhile: it stays credited once', async () => {
   const successor = run('../invoices/worker.ts', { dir, config, watch: 'local', aheadMs: LATER_MS })
-  await printed(successor, /watching/, PATIENCE)
+  await printed(successor, /watching/)
   await paid()
   const before = await credited()
   expect(before.map(({ available }) => available)).toEqual([100_000_000n])
   stopped.child.kill('SIGCONT')
-  await printed(stopped, /continued[^]*warned conflict/, PATIENCE)
+  await printed(stopped, /continued[^]*warned conflict/)
   expect(await credited()).toEqual(before)
   expect(await till.db.query('SELECT fence FROM lease')).toEqual([{ fence: 2n }])
   expect(await till.available('acc')).toBe(100_000_000n)

@@ -17,7 +17,6 @@ import { systemRuntime } from '../../src/runtime.ts'
 import { checkBooks } from '../support/books.ts'
 import { completes, refuses, type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
 
-const PATIENCE = 120_000
 const CALLER = fileURLToPath(new URL('children/caller.ts', import.meta.url))
 const PRICE = 250_000n
 const AFFORDABLE = 150n
@@ -49,9 +48,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test('four tills spend one account: exactly what is affordable, the balance never below zero', {
-  timeout: PATIENCE,
-}, async () => {
+test('four tills spend one account: exactly what is affordable, the balance never below zero', async () => {
   const ledger = openLedger({ db, runtime: systemRuntime('silent') })
   const { id } = await createAccount(ledger, { externalId: 'shared' })
   const credits = PRICE * AFFORDABLE + 100_000n

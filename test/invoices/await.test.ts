@@ -4,6 +4,7 @@ import { statement } from '../../src/db/db.ts'
 import { awaitPayment } from '../../src/invoices/await.ts'
 import { createInvoice } from '../../src/invoices/create.ts'
 import { settle } from '../../src/invoices/settle.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { blockAt, openTill, type StepParts, stepTo, type Till, transferTo } from './till.ts'
 
 let till: Till
@@ -17,7 +18,7 @@ beforeEach(async () => {
 afterEach(() => till.close())
 
 const wait = (over: object = {}) =>
-  awaitPayment(till.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: 20_000, ...over })
+  awaitPayment(till.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: PATIENCE_MS, ...over })
 const book = async (parts: StepParts) =>
   settle(till.ctx, till.chain('local'), stepTo(parts), await till.lease('local'))
 const paid = () =>

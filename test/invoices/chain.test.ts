@@ -9,6 +9,7 @@ import { getInvoice } from '../../src/invoices/view.ts'
 import { type Watch, watchChain } from '../../src/invoices/watch.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
 import { type BitcoinNode, bitcoinNode, startBitcoin } from '../support/litecoind.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { deployToken, type TestToken } from '../support/token.ts'
 import { openTill, type Till } from './till.ts'
 
@@ -61,13 +62,13 @@ const wait = (invoice: InvoiceView, onProgress?: (view: InvoiceView) => void) =>
   awaitPayment(till.ctx, {
     account: 'acc',
     invoice: invoice.id,
-    timeoutMs: 20_000,
+    timeoutMs: PATIENCE_MS,
     ...(onProgress ? { onProgress } : {}),
   })
 
 /** Resolves with the first view that looks as expected. */
 async function until(invoice: InvoiceView, holds: (view: InvoiceView) => boolean): Promise<InvoiceView> {
-  const signal = AbortSignal.timeout(20_000)
+  const signal = AbortSignal.timeout(PATIENCE_MS)
   while (true) {
     const change = till.ctx.changes.wait(invoice.id, signal)
     change.catch(() => undefined)
@@ -271,7 +272,11 @@ describe('watching', () => {
     await lone.send({ to: invoice.address, value: BigInt(invoice.amount) })
     await lone.mine(30)
     endpoint.up = true
-    const done = await awaitPayment(other.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: 25_000 })
+    const done = await awaitPayment(other.ctx, {
+      account: 'acc',
+      invoice: invoice.id,
+      timeoutMs: PATIENCE_MS,
+    })
     expect(done.invoice.state).toBe('paid')
     controller.abort()
     await watch.ended
@@ -305,7 +310,7 @@ describe('watching', () => {
     const controller = new AbortController()
     const watch = watchChain(other.ctx, racing, controller.signal)
     const { id } = await issued.promise
-    const done = await awaitPayment(other.ctx, { account: 'acc', invoice: id, timeoutMs: 10_000 })
+    const done = await awaitPayment(other.ctx, { account: 'acc', invoice: id, timeoutMs: PATIENCE_MS })
     expect(done).toMatchObject({ timed_out: false, invoice: { state: 'paid' } })
     controller.abort()
     await watch.ended
@@ -372,7 +377,7 @@ describe.skipIf(missing !== null && process.env['CI'] !== 'true')('a payment on 
   })
 
   const look = async (id: string, holds: (view: InvoiceView) => boolean): Promise<InvoiceView> => {
-    const signal = AbortSignal.timeout(20_000)
+    const signal = AbortSignal.timeout(PATIENCE_MS)
     while (true) {
       const change = shop.ctx.changes.wait(id, signal)
       change.catch(() => undefined)
@@ -397,7 +402,7 @@ describe.skipIf(missing !== null && process.env['CI'] !== 'true')('a payment on 
     await bitcoin.mine()
     await look(invoice.id, (view) => view.payments[0]?.confirmations === 1)
     await bitcoin.mine()
-    const done = await awaitPayment(shop.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: 20_000 })
+    const done = await awaitPayment(shop.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: PATIENCE_MS })
     expect(done.invoice).toMatchObject({ state: 'paid', flags: [], credits_granted: '100.000000' })
     expect(await shop.available('acc')).toBe(100n * CREDIT)
 

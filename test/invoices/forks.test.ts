@@ -209,7 +209,7 @@ function usdOf(wei: bigint): bigint {
 }
 
 describe('random forks', () => {
-  it('leave exactly the credits of the best chain', { timeout: 120_000 }, async () => {
+  it('leave exactly the credits of the best chain', async () => {
     await fc.assert(fc.asyncProperty(fc.array(op, { minLength: 5, maxLength: 30 }), play), { numRuns: 60 })
   })
 })

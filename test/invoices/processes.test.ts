@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { awaitPayment } from '../../src/invoices/await.ts'
 import { createInvoice } from '../../src/invoices/create.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { printed, type Started, start } from '../support/process.ts'
 import { openTill, type Till } from './till.ts'
 
@@ -50,7 +51,7 @@ describe('invoices created by several processes at once', () => {
     await till.seedCursor('side')
   })
 
-  it('have distinct addresses, without gaps', { timeout: 60_000 }, async () => {
+  it('have distinct addresses, without gaps', async () => {
     const jobs = ['local:ETH', 'local:USDC', 'side:ETH'].map((rail) => ({ create: { count: 20, rail } }))
     const invoices = (await Promise.all(jobs.map(created))).flat()
     expect(new Set(invoices.map(({ address }) => address)).size).toBe(60)
@@ -63,7 +64,7 @@ describe('invoices created by several processes at once', () => {
     }
   })
 
-  it('are one, when they repeat one request', { timeout: 60_000 }, async () => {
+  it('are one, when they repeat one request', async () => {
     const job = { create: { count: 10, rail: 'local:ETH', key: 'same' } }
     const invoices = (await Promise.all([created(job), created(job)])).flat()
     expect(invoices).toHaveLength(20)
@@ -78,7 +79,7 @@ describe('a watcher that is killed', () => {
   })
   afterEach(() => anvil?.stop())
 
-  it('is followed by another: every payment is credited once', { timeout: 120_000 }, async () => {
+  it('is followed by another: every payment is credited once', async () => {
     const config = {
       chains: {
         local: {
@@ -110,7 +111,11 @@ describe('a watcher that is killed', () => {
     run({ config, watch: 'local', aheadMs: 100_000 })
     const [last] = await till.db.query<{ id: string }>('SELECT id FROM invoice ORDER BY id DESC LIMIT 1')
     // Another process settles: this one finds out by looking.
-    const done = await awaitPayment(till.ctx, { account: 'acc', invoice: last?.id ?? '', timeoutMs: 30_000 })
+    const done = await awaitPayment(till.ctx, {
+      account: 'acc',
+      invoice: last?.id ?? '',
+      timeoutMs: PATIENCE_MS,
+    })
     expect(done.invoice.state).toBe('paid')
     expect(await till.available('acc')).toBe(expected)
     expect(await till.posted()).toEqual({ grant: expected })
@@ -120,7 +125,7 @@ describe('a watcher that is killed', () => {
     expect(states).toEqual([{ state: 'credited', epoch: 1n, n: 12n }])
   })
 
-  it('two watchers take turns by the lease, and only one of them reads', { timeout: 60_000 }, async () => {
+  it('two watchers take turns by the lease, and only one of them reads', async () => {
     const config = {
       chains: {
         local: {
@@ -138,7 +143,7 @@ describe('a watcher that is killed', () => {
     await Promise.all([printed(first, /watching/), printed(second, /watching/)])
     const invoice = await createInvoice(till.ctx, { account: 'acc', rail: 'local:ETH', credits: '100' })
     await anvil.send({ to: invoice.address, value: BigInt(invoice.amount) })
-    const done = await awaitPayment(till.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: 20_000 })
+    const done = await awaitPayment(till.ctx, { account: 'acc', invoice: invoice.id, timeoutMs: PATIENCE_MS })
     expect(done.invoice.state).toBe('paid')
     expect(await till.db.query('SELECT fence FROM lease')).toEqual([{ fence: 1n }])
     expect(await till.available('acc')).toBe(100_000_000n)

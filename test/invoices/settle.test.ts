@@ -3,6 +3,7 @@ import { statement } from '../../src/db/db.ts'
 import { acquireLease } from '../../src/db/lease.ts'
 import { createInvoice } from '../../src/invoices/create.ts'
 import { settle } from '../../src/invoices/settle.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import {
   ask,
   at,
@@ -359,7 +360,7 @@ describe('the commit', () => {
 
   it('tells waiters of this process', async () => {
     const invoice = await ask()
-    const told = till.ctx.changes.wait(invoice.id, AbortSignal.timeout(5_000))
+    const told = till.ctx.changes.wait(invoice.id, AbortSignal.timeout(PATIENCE_MS))
     await at({ height: 101, transfers: [pay(invoice, 101)] })
     await expect(told).resolves.toBeUndefined()
   })

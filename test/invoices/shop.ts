@@ -6,6 +6,7 @@ import { getInvoice } from '../../src/invoices/view.ts'
 import { type Watch, watchChain } from '../../src/invoices/watch.ts'
 import type { Log } from '../../src/runtime.ts'
 import type { Anvil } from '../support/anvil.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import type { LogLine } from '../support/runtime.ts'
 import { openTill, type Till, type TillOptions } from './till.ts'
 
@@ -79,7 +80,7 @@ export async function openShop({ anvil, rpc, chain, ...options }: ShopOptions): 
       createInvoice(till.ctx, { account: 'acc', rail: 'local:ETH', credits: '100', ...over }),
     view: (id) => getInvoice(till.ctx, { account: 'acc', id }),
     async until(id, holds) {
-      const signal = AbortSignal.timeout(20_000)
+      const signal = AbortSignal.timeout(PATIENCE_MS)
       while (true) {
         const change = till.ctx.changes.wait(id, signal)
         change.catch(() => undefined)

@@ -76,7 +76,7 @@ describe('a sealer', () => {
     await grantMany(20_000)
     const stop = new AbortController()
     const sealing = keepSealed(t.ledger, stop.signal)
-    await expect.poll(() => readHead(t.db), { timeout: 20_000 }).toMatchObject({ lastPosting: 20_001n })
+    await expect.poll(() => readHead(t.db)).toMatchObject({ lastPosting: 20_001n })
     stop.abort()
     await sealing
     const [first, second] = await ranges()
@@ -189,7 +189,7 @@ describe('a sealer', () => {
 describe('sealers in several processes, killed at any moment', () => {
   const program = fileURLToPath(new URL('children/sealer.ts', import.meta.url))
 
-  test('make one chain, and lose no seal that they told of', { timeout: 90_000 }, async () => {
+  test('make one chain, and lose no seal that they told of', async () => {
     const all: Started[] = []
     const begin = async (): Promise<Started> => {
       const started = start(process.execPath, [program, t.url])
@@ -208,9 +208,7 @@ describe('sealers in several processes, killed at any moment', () => {
     try {
       for (let kills = 0; kills < 3; kills++) {
         const { number } = await readHead(t.db)
-        await expect
-          .poll(async () => (await readHead(t.db)).number, { timeout: 20_000 })
-          .toBeGreaterThan(number + 2n)
+        await expect.poll(async () => (await readHead(t.db)).number).toBeGreaterThan(number + 2n)
         const [busiest] = running.toSorted((a, b) => b.output().length - a.output().length)
         await busiest?.stop('SIGKILL')
         running = [...running.filter((each) => each !== busiest), await begin()]

@@ -244,7 +244,7 @@ describe('any single cell of a sealed posting', () => {
       ),
       { numRuns: 60 },
     )
-  }, 120_000)
+  })
 })
 
 describe('a published head', () => {

@@ -10,6 +10,7 @@ import type { PurseEvent } from '../../src/purse/events.ts'
 import { type Notice, readNotices } from '../../src/purse/notice.ts'
 import { createWallet } from '../../src/purse/wallet.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import {
   configOf,
   type Fields,
@@ -91,7 +92,7 @@ async function run(file: string, ...args: string[]): Promise<Running> {
       if (!line) throw new Error(`no word from the purse yet:\n${text}`)
       return JSON.parse(line) as PurseEvent
     },
-    { timeout: 20_000, interval: 20 },
+    { timeout: PATIENCE_MS, interval: 20 },
   )
   return { child, event, output: () => text }
 }
@@ -127,7 +128,7 @@ describe('a connection', () => {
     expect(await purse.find(invoice, till.payee)).toMatchObject({ id: paid.id, txid: paid.txid })
     await anvil.mine(2)
     // The purse looks at open payments by itself.
-    await expect.poll(async () => (await purse.payment(paid.id)).state, { timeout: 10_000 }).toBe('confirmed')
+    await expect.poll(async () => (await purse.payment(paid.id)).state).toBe('confirmed')
     const { pid } = notice()
     await purse.close()
     expect(alive(pid)).toBe(false)

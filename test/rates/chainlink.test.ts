@@ -6,6 +6,7 @@ import { FEEDS } from '../../src/rates/chainlink-feeds.ts'
 import { liveRates } from '../../src/rates/live.ts'
 import { SourceError } from '../../src/rates/source.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { START, testRuntime } from '../support/runtime.ts'
 import { placeFeed, type TestFeed } from './feed.ts'
 
@@ -41,7 +42,7 @@ function addressOf(chainId: number, symbol: string): string {
 }
 
 function ask(symbol = 'ETH', source = chainlinkSource([base])) {
-  return source.quote(symbol, AbortSignal.timeout(5_000))
+  return source.quote(symbol, AbortSignal.timeout(PATIENCE_MS))
 }
 
 describe('chainlink', () => {

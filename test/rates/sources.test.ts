@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { middle, readPrice } from '../../src/rates/book.ts'
 import { readJson } from '../../src/rates/http.ts'
 import { type RateSource, SourceError } from '../../src/rates/source.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { START, testRuntime } from '../support/runtime.ts'
 import {
   answers,
@@ -33,7 +34,7 @@ beforeEach(() => {
   for (const exchange of EXCHANGES) exchanges.behave(exchange, answers(500))
 })
 
-function ask(exchange: Exchange, symbol = 'ETH', signal = AbortSignal.timeout(5_000)) {
+function ask(exchange: Exchange, symbol = 'ETH', signal = AbortSignal.timeout(PATIENCE_MS)) {
   const source = sources.get(exchange)
   if (!source) throw new Error(`no ${exchange}`)
   return source.quote(symbol, signal)

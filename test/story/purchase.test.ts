@@ -2,13 +2,11 @@
  * The story of a payment, step by step as the folders of src tell it, with the chain's own coin: what the agent's
  * client receives, and beside it what the chain and the database say.
  */
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { answered, ask } from '../support/mcp-answers.ts'
 import { connect, type McpSession } from '../support/mcp-clients.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { completes, type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 /** m/44'/60'/0'/0/0 and /1 of the seller's account: what the hardware wallet shows. */
 const ADDRESSES = ['0x9858EfFD232B4033E47d90003D41EC34EcaEda94', '0x6Fac4D18c912343BF86fa7049364Dd4E424Ab9C0']

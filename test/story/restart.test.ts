@@ -1,12 +1,10 @@
 /** A purchase that outlives its processes, and one that two tills share. */
-import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { answered, ask, refusal } from '../support/mcp-answers.ts'
 import { connect, type Endpoint, type McpSession } from '../support/mcp-clients.ts'
 import { gone } from '../support/processes.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { startEmulator } from '../support/upstream.ts'
-
-vi.setConfig({ testTimeout: 90_000 })
 
 const RAIL = 'ethereum:USDC'
 const sessions: McpSession[] = []

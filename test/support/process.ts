@@ -1,6 +1,7 @@
 /** Child processes of tests and demos: started until ready, stopped for certain, never left behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { PATIENCE_MS } from './patience.ts'
 
 export interface Started {
   readonly child: ChildProcess
@@ -42,7 +43,11 @@ export function start(
 }
 
 /** Resolves with the first match of `pattern` in the program's output. Rejects when it ends or takes too long. */
-export function printed(started: Started, pattern: RegExp, timeoutMs = 20_000): Promise<RegExpExecArray> {
+export function printed(
+  started: Started,
+  pattern: RegExp,
+  timeoutMs = PATIENCE_MS,
+): Promise<RegExpExecArray> {
   const { child } = started
   return new Promise((resolve, reject) => {
     const finish = () => {

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { expect } from 'vitest'
+import { PATIENCE_MS } from './patience.ts'
 
 interface Entry {
   readonly pid: number
@@ -18,7 +19,9 @@ export function alive(pid: number): boolean {
 
 /** Resolves when none of them is left. They are no children of this process, so it has to look. */
 export async function gone(...pids: readonly number[]): Promise<void> {
-  await expect.poll(() => pids.filter((pid) => alive(pid)), { timeout: 15_000, interval: 50 }).toEqual([])
+  await expect
+    .poll(() => pids.filter((pid) => alive(pid)), { timeout: PATIENCE_MS, interval: 50 })
+    .toEqual([])
 }
 
 /** Those that have ended and wait for somebody to ask how (zombies) do not count. */

@@ -1,10 +1,11 @@
 import { expect, vi } from 'vitest'
 import type { Anvil } from '../../support/anvil.ts'
+import { PATIENCE_MS } from '../../support/patience.ts'
 
 /** Anvil answers before it mines: resolves when a block holds the transaction. */
 export async function mined(anvil: Anvil, txid: string | null): Promise<void> {
   await vi.waitFor(async () => expect(await anvil.rpc('eth_getTransactionReceipt', [txid])).not.toBeNull(), {
-    timeout: 10_000,
+    timeout: PATIENCE_MS,
     interval: 10,
   })
 }
