@@ -1,7 +1,7 @@
 /** A till whose node is dead, or of another chain: it runs, refuses what it could not keep, and recovers by itself. */
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { ask, refusal } from '../support/mcp-answers.ts'
+import { ask, awaited, refusal } from '../support/mcp-answers.ts'
 import { connect } from '../support/mcp-clients.ts'
 import { type Proxy, type RpcRequest, startProxy, type Verdict } from '../support/proxy.ts'
 import { type Stage, setStage } from '../support/stage.ts'
@@ -62,7 +62,7 @@ test.each(FAULTS)('sells nothing on a rail whose node is %s, until it is right',
     proxy.decide = () => 'pass'
     const { id } = await ask(session, 'create_invoice', order)
     await ask(session, 'pay_invoice', { invoice: id })
-    expect(await ask(session, 'await_payment', { invoice: id, timeout_s: 50 })).toMatchObject({
+    expect(await awaited(session, id)).toMatchObject({
       timed_out: false,
       invoice: { state: 'paid', credits_granted: '100.000000' },
     })
@@ -88,7 +88,7 @@ test.each(FAULTS)(
       expect(await stage.token.balance(stage.wallet)).toBeGreaterThan(0n)
       proxy.decide = () => 'pass'
       await ask(second, 'pay_invoice', { invoice: id })
-      expect(await ask(second, 'await_payment', { invoice: id, timeout_s: 50 })).toMatchObject({
+      expect(await awaited(second, id)).toMatchObject({
         invoice: { state: 'paid' },
       })
     } finally {

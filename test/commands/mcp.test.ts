@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { lockWallet } from '../../src/purse/lock.ts'
 import { tools } from '../../tools/index.ts'
-import { ask } from '../support/mcp-answers.ts'
+import { ask, awaited } from '../support/mcp-answers.ts'
 import { connect, type Endpoint, type Generation, type McpSession } from '../support/mcp-clients.ts'
 import { alive, childrenOf, gone } from '../support/processes.ts'
 import { BIN } from '../support/program.ts'
@@ -100,8 +100,7 @@ describe('bursar mcp with a purse', () => {
   }
 
   async function settled(session: McpSession, invoice: string): Promise<void> {
-    const waited = await ask(session, 'await_payment', { invoice, timeout_s: 50 })
-    expect(waited).toMatchObject({ timed_out: false, invoice: { state: 'paid' } })
+    expect(await awaited(session, invoice)).toMatchObject({ timed_out: false, invoice: { state: 'paid' } })
   }
 
   /** Who watches the chain; the fence grows whenever that changes. */

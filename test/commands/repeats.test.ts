@@ -1,6 +1,6 @@
 /** Idempotency keys, repeated and at once, with the same and another body, through two `bursar mcp`; and amounts. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { answered, ask, refusal, refused } from '../support/mcp-answers.ts'
+import { answered, ask, awaited, refusal, refused } from '../support/mcp-answers.ts'
 import { connect, type McpSession } from '../support/mcp-clients.ts'
 import { childrenOf } from '../support/processes.ts'
 import { type Stage, setStage } from '../support/stage.ts'
@@ -97,7 +97,7 @@ describe('pay_invoice', () => {
     await expect.poll(children).toEqual([purse?.pid])
     await stage.chain.mined(String(paid[0]?.['txid']))
     expect((await spent()) - before).toBe(2_000_000n)
-    answered(await windows[0].call('await_payment', { invoice: id, timeout_s: 50 }))
+    await awaited(windows[0], id)
 
     const other = await ask(windows[1], 'create_invoice', { rail: RAIL, credits: '21' })
     const input = { invoice: other['id'], idempotency_key: 'payment' }

@@ -3,7 +3,7 @@
  * client receives, and beside it what the chain and the database say.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { answered, ask } from '../support/mcp-answers.ts'
+import { answered, ask, awaited } from '../support/mcp-answers.ts'
 import { connect, type McpSession } from '../support/mcp-clients.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { completes, type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
@@ -111,9 +111,7 @@ describe('a purchase with ETH', () => {
       )
       await stage.chain.mine()
     }
-    const waited = answered(
-      await agent.call('await_payment', { invoice: invoice['id'], timeout_s: 40 }, { onProgress }),
-    )
+    const waited = await awaited(agent, invoice['id'], () => ({ onProgress }))
     expect(waited).toMatchObject({
       timed_out: false,
       invoice: { state: 'paid', flags: [], missing: '0', credits_granted: '100.000000' },

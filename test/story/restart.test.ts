@@ -1,6 +1,6 @@
 /** A purchase that outlives its processes, and one that two tills share. */
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { answered, ask, refusal } from '../support/mcp-answers.ts'
+import { ask, awaited, refusal } from '../support/mcp-answers.ts'
 import { connect, type Endpoint, type McpSession } from '../support/mcp-clients.ts'
 import { gone } from '../support/processes.ts'
 import { type Stage, setStage } from '../support/stage.ts'
@@ -64,7 +64,7 @@ test('credits once what was paid before everything was killed and confirmed befo
   const again = await open(stage.stdio('restarted'))
   // The new purse knows what the killed one paid.
   expect(await ask(again, 'pay_invoice', { invoice })).toMatchObject({ txid: paid['txid'], replayed: true })
-  expect(await ask(again, 'await_payment', { invoice, timeout_s: 50 })).toMatchObject({
+  expect(await awaited(again, invoice)).toMatchObject({
     timed_out: false,
     invoice: { state: 'paid', credits_granted: '100.000000' },
   })
@@ -99,13 +99,9 @@ test('is sold by one till, awaited at another, and credited once', async () => {
   await chain.rpc('anvil_impersonateAccount', [wallet])
   await token.transfer(wallet, String(invoice['address']), BigInt(String(invoice['amount'])))
   await chain.mine(2)
-  const waits = await Promise.all(
-    [seller, watcher].map((session) =>
-      session.call('await_payment', { invoice: invoice['id'], timeout_s: 50 }),
-    ),
-  )
+  const waits = await Promise.all([seller, watcher].map((session) => awaited(session, invoice['id'])))
   for (const wait of waits) {
-    expect(answered(wait)).toMatchObject({ timed_out: false, invoice: { state: 'paid' } })
+    expect(wait).toMatchObject({ timed_out: false, invoice: { state: 'paid' } })
   }
   for (const session of [seller, watcher]) {
     expect(await ask(session, 'get_balance')).toMatchObject({ available: '100.000000' })

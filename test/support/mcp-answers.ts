@@ -1,6 +1,7 @@
 /** Short forms for what a tool answered. */
 import { expect } from 'vitest'
-import type { CalledTool, McpSession } from './mcp-clients.ts'
+import type { CalledTool, CallOptions, McpSession } from './mcp-clients.ts'
+import { PATIENCE_MS } from './patience.ts'
 
 /** Calls a tool that must not refuse. */
 export async function ask(
@@ -15,6 +16,20 @@ export async function ask(
 export function answered(result: CalledTool): Record<string, unknown> {
   expect(result.isError, result.text).toBe(false)
   return result.data
+}
+
+/** Waits for an invoice as agents do: again and again, since one wait is bounded. The last answer. */
+export async function awaited(
+  session: McpSession,
+  invoice: unknown,
+  eachWait: () => CallOptions = () => ({}),
+): Promise<Record<string, unknown>> {
+  const until = performance.now() + PATIENCE_MS
+  while (true) {
+    const input = { invoice, timeout_s: 20 }
+    const answer = answered(await session.call('await_payment', input, eachWait()))
+    if (answer['timed_out'] === false || performance.now() > until) return answer
+  }
 }
 
 /** The problem of an answer that is one. It says the same in both halves: as data, and as text for who reads only that. */

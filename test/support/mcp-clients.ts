@@ -7,6 +7,7 @@ import { StdioClientTransport as CurrentStdio } from '@modelcontextprotocol/clie
 import { Client as FirstClient } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport as FirstStdio } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { StreamableHTTPClientTransport as FirstHttp } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+import { PATIENCE_MS } from './patience.ts'
 
 /** How to reach a server: a command to start, or the URL of its `/mcp`. */
 export type Endpoint =
@@ -57,6 +58,8 @@ export interface McpSession {
   close(): Promise<void>
 }
 
+/** Over the clients' own: they give up a probe or a call after a minute, which a busy machine may need. */
+const PATIENT = { timeout: 2 * PATIENCE_MS }
 const INFO = { name: 'bursar-test', version: '1.0.0' }
 
 export async function connect(generation: Generation, endpoint: Endpoint): Promise<McpSession> {
@@ -75,14 +78,18 @@ async function connectCurrent(
     endpoint.kind === 'stdio'
       ? new CurrentStdio({ ...stdioOptions(endpoint), stderr: 'inherit' })
       : new CurrentHttp(new URL(endpoint.url), { requestInit: { headers: endpoint.headers } })
-  await client.connect(transport)
+  await client.connect(transport, PATIENT)
   return {
     protocol: client.getNegotiatedProtocolVersion(),
     instructions: client.getInstructions(),
     pid: 'pid' in transport ? transport.pid : null,
-    listTools: async () => (await client.listTools()).tools,
+    listTools: async () => (await client.listTools(undefined, PATIENT)).tools,
     async call(name, args = {}, { signal, onProgress } = {}) {
-      const options = { ...(signal ? { signal } : {}), ...(onProgress ? { onprogress: onProgress } : {}) }
+      const options = {
+        ...PATIENT,
+        ...(signal ? { signal } : {}),
+        ...(onProgress ? { onprogress: onProgress } : {}),
+      }
       return calledTool(await client.callTool({ name, arguments: args }, options))
     },
     close: () => client.close(),
@@ -95,14 +102,18 @@ async function connectFirst(endpoint: Endpoint): Promise<McpSession> {
     endpoint.kind === 'stdio'
       ? new FirstStdio({ ...stdioOptions(endpoint), stderr: 'inherit' })
       : new FirstHttp(new URL(endpoint.url), { requestInit: { headers: endpoint.headers } })
-  await client.connect(transport)
+  await client.connect(transport, PATIENT)
   return {
     protocol: undefined,
     instructions: client.getInstructions(),
     pid: 'pid' in transport ? transport.pid : null,
-    listTools: async () => (await client.listTools()).tools,
+    listTools: async () => (await client.listTools(undefined, PATIENT)).tools,
     async call(name, args = {}, { signal, onProgress } = {}) {
-      const options = { ...(signal ? { signal } : {}), ...(onProgress ? { onprogress: onProgress } : {}) }
+      const options = {
+        ...PATIENT,
+        ...(signal ? { signal } : {}),
+        ...(onProgress ? { onprogress: onProgress } : {}),
+      }
       return calledTool(await client.callTool({ name, arguments: args }, undefined, options))
     },
     close: () => client.close(),

@@ -7,7 +7,7 @@ import { decodeQR } from 'qr/decode.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseCredits } from '../../src/money.ts'
 import { tools } from '../../tools/index.ts'
-import { answered, refused } from './mcp-answers.ts'
+import { answered, awaited, refused } from './mcp-answers.ts'
 import {
   type CalledTool,
   connect,
@@ -232,16 +232,14 @@ async function awaitPaid(
   session: McpSession,
   id: string,
 ): Promise<{ invoice: Record<string, unknown>; steps: number[] }> {
-  for (let attempt = 0; attempt < 5; attempt++) {
-    const steps: number[] = []
-    const onProgress = ({ progress }: { progress: number }): void => void steps.push(progress)
-    const waited = answered(
-      await session.call('await_payment', { invoice: id, timeout_s: 20 }, { onProgress }),
-    )
-    const invoice = waited['invoice'] as Record<string, unknown>
-    if (invoice['state'] === 'paid') return { invoice, steps }
-  }
-  throw new Error(`invoice ${id} was not paid in five waits`)
+  let steps: number[] = []
+  const { invoice } = await awaited(session, id, () => {
+    const own: number[] = []
+    steps = own
+    return { onProgress: ({ progress }) => void own.push(progress) }
+  })
+  expect(invoice).toMatchObject({ state: 'paid' })
+  return { invoice: invoice as Record<string, unknown>, steps }
 }
 
 function readQr(result: CalledTool): string {
