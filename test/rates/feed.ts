@@ -1,8 +1,9 @@
 /** A data feed on a local chain, at the address where the real one stands. */
-import { readFileSync } from 'node:fs'
-import solc from 'solc'
 import { encodeFunctionData, type Hex, parseAbi } from 'viem'
 import type { Anvil } from '../support/anvil.ts'
+import { contractOf } from '../support/solidity.ts'
+
+const SOURCE = new URL('aggregator.sol', import.meta.url)
 
 const abi = parseAbi([
   'function describe(string description, uint8 decimals)',
@@ -23,7 +24,7 @@ export interface TestFeed {
 }
 
 export async function placeFeed(anvil: Anvil, address: string): Promise<TestFeed> {
-  await anvil.rpc('anvil_setCode', [address, compile()])
+  await anvil.rpc('anvil_setCode', [address, contractOf(SOURCE, 'TestFeed').runtime])
   const send = async (data: Hex) => {
     await anvil.mined(await anvil.send({ to: address, data }))
   }
@@ -39,23 +40,4 @@ export async function placeFeed(anvil: Anvil, address: string): Promise<TestFeed
         }),
       ),
   }
-}
-
-let compiled: Hex | undefined
-
-function compile(): Hex {
-  if (compiled !== undefined) return compiled
-  const file = 'aggregator.sol'
-  const input = {
-    language: 'Solidity',
-    sources: { [file]: { content: readFileSync(new URL(file, import.meta.url), 'utf8') } },
-    settings: { outputSelection: { '*': { '*': ['evm.deployedBytecode.object'] } } },
-  }
-  const output = JSON.parse((solc.compile as (input: string) => string)(JSON.stringify(input))) as {
-    contracts?: Record<string, Record<string, { evm: { deployedBytecode: { object: string } } }>>
-  }
-  const found = output.contracts?.[file]?.['TestFeed']
-  if (!found) throw new Error(`${file} does not compile.`)
-  compiled = `0x${found.evm.deployedBytecode.object}`
-  return compiled
 }

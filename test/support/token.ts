@@ -1,15 +1,7 @@
-/** A USDC-like token for local chains, compiled from token.sol when it is first wanted. */
-import { readFileSync } from 'node:fs'
-import solc from 'solc'
-import { type Abi, encodeDeployData, encodeFunctionData, getAddress, parseAbi } from 'viem'
+/** A USDC-like token for local chains, and what else token.sol has. */
+import { encodeDeployData, encodeFunctionData, getAddress, parseAbi } from 'viem'
 import type { Anvil } from './anvil.ts'
-
-export interface Artefact {
-  readonly abi: Abi
-  readonly bytecode: `0x${string}`
-  /** What stands at the contract's address once it is deployed. */
-  readonly runtime: `0x${string}`
-}
+import { type Artefact, contractOf } from './solidity.ts'
 
 export const tokenAbi = parseAbi([
   'function mint(address to, uint256 value)',
@@ -137,47 +129,8 @@ export async function deploy(anvil: Anvil, { abi, bytecode }: Artefact): Promise
   return getAddress(contractAddress)
 }
 
-const cache = new Map<string, Artefact>()
+const SOURCE = new URL('token.sol', import.meta.url)
 
-/** A contract of token.sol, compiled once in this process. */
 export function compiled(contract: 'TestDollar' | 'Splitter' | 'Collectible' | 'Passer'): Artefact {
-  if (cache.size === 0) compileAll()
-  const found = cache.get(contract)
-  if (!found) throw new Error(`token.sol has no ${contract}.`)
-  return found
-}
-
-interface SolcOutput {
-  readonly errors?: readonly { severity: string; formattedMessage: string }[]
-  readonly contracts?: Readonly<
-    Record<
-      string,
-      Record<
-        string,
-        { abi: Abi; evm: { bytecode: { object: string }; deployedBytecode: { object: string } } }
-      >
-    >
-  >
-}
-
-function compileAll(): void {
-  const input = {
-    language: 'Solidity',
-    sources: { 'token.sol': { content: readFileSync(new URL('token.sol', import.meta.url), 'utf8') } },
-    settings: {
-      optimizer: { enabled: true, runs: 200 },
-      outputSelection: { '*': { '*': ['abi', 'evm.bytecode.object', 'evm.deployedBytecode.object'] } },
-    },
-  }
-  const compile = solc.compile as (input: string) => string
-  const output = JSON.parse(compile(JSON.stringify(input))) as SolcOutput
-  const broken = output.errors?.find((error) => error.severity === 'error')
-  if (broken) throw new Error(broken.formattedMessage)
-  for (const [name, { abi, evm }] of Object.entries(output.contracts?.['token.sol'] ?? {})) {
-    cache.set(name, {
-      abi,
-      bytecode: `0x${evm.bytecode.object}`,
-      runtime: `0x${evm.deployedBytecode.object}`,
-    })
-  }
+  return contractOf(SOURCE, contract)
 }
