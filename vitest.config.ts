@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 import { PATIENCE_MS } from './test/support/patience.ts'
 
@@ -11,6 +12,10 @@ export default defineConfig({
     // Longer than what tests wait for by themselves: that says what did not come.
     testTimeout: 3 * PATIENCE_MS,
     hookTimeout: 3 * PATIENCE_MS,
+    // Programs that tests start: what one has compiled is not compiled again by the next.
+    env: {
+      NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/bursar-compiled', import.meta.url)),
+    },
     expect: { poll: { timeout: PATIENCE_MS, interval: 20 } },
   },
 })

@@ -1,12 +1,9 @@
 /** `bursar verify` as an operator runs it. */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Verified } from '../../src/ledger/verify/verify.ts'
+import { run } from '../support/program.ts'
 import { type Story, tellStory } from '../support/story.ts'
 import { copy, tamper } from '../support/tamper.ts'
 
@@ -19,25 +16,13 @@ afterAll(() => story.close())
 async function bursar(url: string, ...args: string[]) {
   const config = join(story.till.dir, 'bursar.config.json')
   await writeFile(config, '{}')
-  const child = spawn(
-    process.execPath,
-    [fileURLToPath(new URL('../../src/cli.ts', import.meta.url)), ...args],
-    {
-      cwd: story.till.dir,
-      env: {
-        PATH: process.env['PATH'] ?? '',
-        BURSAR_CONFIG: config,
-        BURSAR_DB: url,
-        BURSAR_DATA: story.till.dir,
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  )
-  const [out, err, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, 'close') as Promise<[number]>,
-  ])
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    BURSAR_CONFIG: config,
+    BURSAR_DB: url,
+    BURSAR_DATA: story.till.dir,
+  }
+  const { stdout: out, stderr: err, status: code } = await run(args, env, story.till.dir)
   return { out, err, code }
 }
 

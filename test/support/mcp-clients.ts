@@ -8,6 +8,7 @@ import { Client as FirstClient } from '@modelcontextprotocol/sdk/client/index.js
 import { StdioClientTransport as FirstStdio } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { StreamableHTTPClientTransport as FirstHttp } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { PATIENCE_MS } from './patience.ts'
+import { compiling } from './process.ts'
 
 /** How to reach a server: a command to start, or the URL of its `/mcp`. */
 export type Endpoint =
@@ -127,7 +128,12 @@ function stdioOptions(endpoint: Extract<Endpoint, { kind: 'stdio' }>): {
   cwd?: string
 } {
   const { command, args, env, cwd } = endpoint
-  return { command, args: [...args], ...(env ? { env } : {}), ...(cwd === undefined ? {} : { cwd }) }
+  return {
+    command,
+    args: [...args],
+    ...(env ? { env: compiling(env) } : {}),
+    ...(cwd === undefined ? {} : { cwd }),
+  }
 }
 
 interface RawResult {

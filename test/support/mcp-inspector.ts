@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { tools } from '../../tools/index.ts'
 import type { Endpoint } from './mcp-clients.ts'
+import { compiling } from './process.ts'
 
 const INSPECTOR = fileURLToPath(
   new URL(
@@ -27,7 +28,7 @@ export async function inspect(endpoint: Endpoint, ...args: readonly string[]): P
           endpoint.url,
           ...Object.entries(endpoint.headers).flatMap(([name, value]) => ['--header', `${name}: ${value}`]),
         ]
-  const env = endpoint.kind === 'stdio' ? Object.entries(endpoint.env ?? {}) : []
+  const env = endpoint.kind === 'stdio' ? Object.entries(compiling(endpoint.env ?? {})) : []
   const environment = env.flatMap(([name, value]) => ['-e', `${name}=${value}`])
   const child = spawn(process.execPath, [
     INSPECTOR,

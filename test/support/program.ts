@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { printed, start } from './process.ts'
+import { compiling, printed, start } from './process.ts'
 
 export const BIN = fileURLToPath(new URL('../../bin/bursar.js', import.meta.url))
 
@@ -28,7 +28,11 @@ export interface Server {
 
 /** Runs a command to its end. */
 export async function run(args: readonly string[], env: Environment, cwd = tmpdir()): Promise<Ran> {
-  const child = spawn(process.execPath, [BIN, ...args], { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [BIN, ...args], {
+    env: compiling(env),
+    cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   const ended = once(child, 'close') as Promise<[number | null]>
   const [stdout, stderr, [status]] = await Promise.all([text(child.stdout), text(child.stderr), ended])
   return { status, stdout, stderr }
