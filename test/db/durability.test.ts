@@ -80,11 +80,13 @@ test('four processes on one file, killed at random, lose nothing that they ackno
   await Promise.all(
     writers.map((writer, n) => printed(writer, new RegExp(`^ack ${n * 1_000_000 + 15 + n * 10}$`, 'm'))),
   )
+  // They write on until one has met the lock of another.
+  await Promise.any(writers.map((writer) => printed(writer, /^busy$/m)))
   await Promise.all(writers.map((writer) => writer.stop('SIGKILL')))
   const kept = new Set(await stored())
   const acknowledged = writers.flatMap(acknowledgedBy)
-  expect(writers.some((writer) => /^busy$/m.test(writer.output()))).toBe(true)
-  expect(acknowledged.length).toBeGreaterThan(100)
+  // 16, 26, 36 and 46.
+  expect(acknowledged.length).toBeGreaterThanOrEqual(124)
   expect(acknowledged.filter((id) => !kept.has(id))).toEqual([])
   // At most the commit under way when it died: nothing is written twice or out of thin air.
   expect(kept.size - acknowledged.length).toBeLessThanOrEqual(4)

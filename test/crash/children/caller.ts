@@ -1,6 +1,6 @@
 /**
  * A whole till in a process of its own, with several callers that spend one account until there is nothing left. Prints
- * `ready`, waits for a line, and then `answered <how many>`. Arguments: configuration, account.
+ * `ready`, waits for a line, and then `answered <how many>`. Arguments: configuration, account, number of callers.
  */
 import { once } from 'node:events'
 import { openTill } from '../../../src/app.ts'
@@ -8,7 +8,7 @@ import { readSettings } from '../../../src/config.ts'
 import { BursarError } from '../../../src/errors.ts'
 import { systemRuntime } from '../../../src/runtime.ts'
 
-const [path = '', name = ''] = process.argv.slice(2)
+const [path = '', name = '', callers = '8'] = process.argv.slice(2)
 const runtime = systemRuntime('silent')
 const till = await openTill({
   settings: readSettings({ path, env: process.env, cwd: '/', folders: [] }),
@@ -36,7 +36,7 @@ async function caller(): Promise<void> {
   }
 }
 
-await Promise.all(Array.from({ length: 8 }, caller))
+await Promise.all(Array.from({ length: Number(callers) }, caller))
 process.stdout.write(`answered ${answered}\n`)
 process.stdin.unref()
 await till.close()

@@ -1,6 +1,6 @@
 /**
- * Seals a journal as a till does, on a clock that runs a hundred times as fast, until it is killed. Prints
- * `sealed <number> <hash>` for each seal that it made.
+ * Seals a journal as a till does, on a clock that runs a hundred times as fast since the given time, until it is killed.
+ * Prints `sealed <number> <hash>` for each seal that it made. Arguments: database, Unix milliseconds.
  */
 
 import { openDb } from '../../../src/db/client.ts'
@@ -9,9 +9,9 @@ import { keepSealed } from '../../../src/ledger/sealer.ts'
 import { type Log, type Runtime, systemRuntime } from '../../../src/runtime.ts'
 
 const FAST = 100
-const [url = ''] = process.argv.slice(2)
+const [url = '', from = ''] = process.argv.slice(2)
 const real = systemRuntime('silent')
-const start = real.now()
+const start = Number(from)
 const log: Log = {
   ...real.log,
   info(facts, message) {
