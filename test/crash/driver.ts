@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { formatCredits } from '../../src/money.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { type Buyers, callOnce, chargedTo } from './buyers.ts'
 import { createDice, type Dice } from './dice.ts'
 import { createExaminer, type Examiner } from './examine.ts'
@@ -47,8 +48,6 @@ export interface CrashReport extends PayerCounts {
 /** The clock of the last life: every hold has ended. */
 const LAST_LIFE_MS = 7_200_000
 const VICTIMS: readonly [Victim, ...Victim[]] = ['both', 'both', 'serve', 'serve', 'teller']
-/** How long the last life may take to read the chain and end what was held. */
-const PATIENCE_MS = 60_000
 
 /** Runs until all kills are done, or something is wrong. */
 export async function runCrash(options: CrashOptions): Promise<CrashReport> {

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
 import { connect, type McpSession } from '../support/mcp-clients.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { deployToken, type TestToken } from '../support/token.ts'
 import type { Dice } from './dice.ts'
 import type { Life } from './lives.ts'
@@ -117,7 +118,7 @@ function configuration(
     rates: { fixed: { ETH: '2500', USDC: '1' } },
     packs: [{ id: 'sale', credits: '10', price: '0.80' }],
     invoices: { lock_minutes: 1440 },
-    upstreams: { main: { base_url: upstream, timeout_ms: 5_000 } },
+    upstreams: { main: { base_url: upstream, timeout_ms: PATIENCE_MS } },
     models: {
       'per-token': {
         upstream: 'main',

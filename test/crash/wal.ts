@@ -15,22 +15,33 @@ export interface WalPosition {
   readonly frame: number
 }
 
-/** The end of the last commit that a process can see now, as the log's shared index says. */
+/**
+ * The end of the last commit that a process can see now, as the log's shared index says. While the first process after
+ * a crash makes that anew, and after one that was killed meanwhile, the log itself tells: no less than was committed.
+ */
 export function walPosition(database: string): WalPosition {
-  const index = Buffer.alloc(136)
-  const until = performance.now() + 2_000
-  const file = openSync(`${database}-shm`, 'r')
+  const index = readIndex(database)
+  if (index) return { salt: index.toString('hex', 32, 40), frame: index.readUInt32LE(16) }
+  const wal = readWal(database)
+  return { salt: wal?.salt ?? '', frame: wal?.commits.at(-1) ?? 0 }
+}
+
+/** Null when there is no whole one. */
+function readIndex(database: string): Buffer | null {
+  const path = `${database}-shm`
+  if (!existsSync(path)) return null
+  const file = openSync(path, 'r')
   try {
-    // The index's header is kept twice and written in opposite orders: equal copies are a whole one. It is empty for
-    // the moment in which the first process after a crash makes it anew.
-    do {
-      if (performance.now() > until) throw new Error(`${database} has no log to look at`)
+    // Its header is kept twice and written in opposite orders: equal copies are a whole one.
+    for (let attempt = 0; attempt < 1_000; attempt++) {
+      const index = Buffer.alloc(136)
       readSync(file, index, 0, index.length, 0)
-    } while (index.compare(index, 48, 96, 0, 48) !== 0 || index.readUInt32LE(16) === 0)
+      if (index.compare(index, 48, 96, 0, 48) === 0 && index.readUInt32LE(16) > 0) return index
+    }
+    return null
   } finally {
     closeSync(file)
   }
-  return { salt: index.toString('hex', 32, 40), frame: index.readUInt32LE(16) }
 }
 
 export interface Wal {
