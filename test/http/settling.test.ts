@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { UPSTREAM_KEY } from '../support/models.ts'
+import { DEADLINE_MS, DRAIN_MS, UPSTREAM_KEY } from '../support/models.ts'
+import { turns } from '../support/runtime.ts'
 import {
   chatFrames,
   message,
@@ -94,9 +95,17 @@ beforeEach(async () => {
 })
 afterEach(() => till.close())
 
-async function restart(options: Parameters<typeof httpTill>[1]): Promise<void> {
-  await till.close()
-  till = await httpTill({ openai: upstream.baseUrl }, options)
+/** The whole text of an answer. `then` comes when so much of it has arrived. */
+async function readOn(response: Response, until: string, then: () => void): Promise<string> {
+  const decoder = new TextDecoder()
+  let [text, told] = ['', false]
+  for await (const piece of response.body ?? []) {
+    text += decoder.decode(piece, { stream: true })
+    if (told || text.length < until.length) continue
+    told = true
+    then()
+  }
+  return text
 }
 
 function nothingLeaks(...texts: unknown[]): void {
@@ -136,8 +145,8 @@ describe.each(Object.entries(WIRES))('settling %s', (name, wire) => {
     expect(till.runtime.lines.some(({ facts }) => 'alert' in facts)).toBe(charged === -1n)
   })
 
-  const deadline = { timeout_ms: 150 }
-  test.each<[string, Behaviour, number, string | null, boolean, object?]>([
+  const late = true
+  test.each<[string, Behaviour, number, string | null, boolean, boolean?]>([
     ['status 400', refuses(400, 'bad'), 400, 'false', false],
     ['status 401', refuses(401, 'invalid_api_key'), 502, 'false', false],
     ['status 404', refuses(404, 'model_not_found'), 502, 'false', false],
@@ -145,17 +154,19 @@ describe.each(Object.entries(WIRES))('settling %s', (name, wire) => {
     ['status 500', refuses(500, 'server_error'), 502, null, false],
     ['a web page with 200', answersHtml, 502, 'false', false],
     ['an error object with 200', answers(200, { error: { code: 'no_provider' } }), 502, 'false', false],
-    ['no answer in time', hangs, 502, 'false', true, deadline],
-    ['an answer that stalls', stallsAfterHeaders, 502, 'false', true, deadline],
+    ['no answer in time', hangs, 502, 'false', true, late],
+    ['an answer that stalls', stallsAfterHeaders, 502, 'false', true, late],
     ['a cut before the status', cutsBeforeHeaders, 502, 'false', true],
     ['a cut after the status', cutsAfterHeaders, 502, 'false', true],
     ['broken JSON', answersText('{"choi'), 502, 'false', true],
     ['something else', answersText('{"ok":true}'), 502, 'false', true],
     ['an answer without end', neverEnds, 502, 'false', true],
-  ])('%s', async (_, behaviour, status, retry, charged, options) => {
-    if (options) await restart({ upstream: options })
+  ])('%s', async (_, behaviour, status, retry, charged, isLate = false) => {
     upstream.behave(behaviour)
-    const response = await till.post(path, ask)
+    const arrived = upstream.arrived(upstream.received.length + 1)
+    const asked = till.post(path, ask)
+    if (isLate) await arrived.then(() => turns()).then(() => till.runtime.elapse(DEADLINE_MS))
+    const response = await asked
     const body = (await response.json()) as Record<string, unknown>
     expect(response.status).toBe(status)
     expect(response.headers.get('x-should-retry')).toBe(retry)
@@ -250,9 +261,14 @@ describe.each(Object.entries(WIRES))('settling a stream of %s', (name, wire) => 
   )
 
   test('that falls silent: the input, and an error event', async () => {
-    await restart({ upstream: { timeout_ms: 150 } })
     upstream.behave(streams(wire.broken, { finish: 'hang' }))
-    expect(await events()).toMatch(wire.failure)
+    const response = await till.post(path, ask)
+    const text = await readOn(response, wire.broken.join(''), () => {
+      // It has been silent for between one and two times as long.
+      expect(till.runtime.elapse(DEADLINE_MS)).toBe(1)
+      expect(till.runtime.elapse(DEADLINE_MS)).toBe(1)
+    })
+    expect(text).toMatch(wire.failure)
     expect(await till.charged()).toBe(input)
     expect((await till.receipt()).note).toMatch(/no answer in time/)
   })
@@ -334,6 +350,7 @@ describe.each(Object.entries(WIRES))('settling a stream of %s', (name, wire) => 
     let seen = 0
     while (seen < Buffer.byteLength(wire.broken.join(''))) seen += (await reader?.read())?.value?.length ?? 0
     client.abort()
+    await expect.poll(() => till.runtime.elapse(DRAIN_MS)).toBe(1)
     await expect.poll(async () => (await till.receipt()).state).toBe('charged')
     const receipt = await till.receipt()
     expect(receipt.note).toMatch(/the caller went away/)

@@ -56,12 +56,12 @@ describe('waiting for a payment', () => {
   })
 
   it('is bounded, and safe to repeat', async () => {
-    const started = Date.now()
+    const started = performance.now()
     await expect(wait({ timeoutMs: 200 })).resolves.toMatchObject({
       timed_out: true,
       invoice: { state: 'open' },
     })
-    expect(Date.now() - started).toBeGreaterThanOrEqual(199)
+    expect(performance.now() - started).toBeGreaterThan(190)
     await expect(wait({ timeoutMs: 0 })).resolves.toMatchObject({ timed_out: true })
     for (const timeoutMs of [-1, Number.NaN, Number.POSITIVE_INFINITY, 86_400_000]) {
       await expect(wait({ timeoutMs })).rejects.toMatchObject({ code: 'invalid_request' })

@@ -30,7 +30,9 @@ afterEach(() => till.close())
 afterAll(() => Promise.all([local?.stop(), side?.stop()]))
 
 const ask = (rail = 'local:ETH') => {
-  const hasHistory = historyCheck([...till.ctx.chains.values()], till.ctx.runtime)
+  // A busy machine is waited for.
+  const runtime = { ...till.ctx.runtime, after: () => () => undefined }
+  const hasHistory = historyCheck([...till.ctx.chains.values()], runtime)
   return createInvoice({ ...till.ctx, hasHistory }, { account: 'acc', rail, credits: '100' })
 }
 const address = (chain: Chain, index: number) => chain.recipient(index).address

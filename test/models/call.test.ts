@@ -7,7 +7,8 @@ import { lapseHolds } from '../../src/ledger/lapse.ts'
 import { callModel } from '../../src/models/call.ts'
 import { listUsage } from '../../src/models/usage.ts'
 import { type TestLedger, testLedger } from '../support/database.ts'
-import { modelsOver, UPSTREAM_KEY } from '../support/models.ts'
+import { DEADLINE_MS, modelsOver, UPSTREAM_KEY } from '../support/models.ts'
+import { turns } from '../support/runtime.ts'
 import { message } from '../support/streams.ts'
 import {
   answers,
@@ -275,16 +276,15 @@ describe('settling an answer', () => {
 })
 
 describe('settling a failure', () => {
-  const deadline = { timeout_ms: 200 }
   const input = from('estimate', 7, 0)
-  test.each<[string, Behaviour, bigint, UsageEntry['usage'], RegExp, object?]>([
+  test.each<[string, Behaviour, bigint, UsageEntry['usage'], RegExp, boolean?]>([
     ['status 400: nothing', refuses(400, 'bad'), 0n, null, /status 400/],
     ['status 401: nothing', refuses(401, 'invalid_api_key'), 0n, null, /status 401/],
     ['status 429: nothing', refuses(429, 'rate_limit_exceeded'), 0n, null, /status 429/],
     ['status 500: nothing', refuses(500, 'server_error'), 0n, null, /status 500/],
     ['a web page with 200: nothing', answersHtml, 0n, null, /status 200/],
-    ['no answer in time: the input', hangs, 70n, input, /no answer in time/, deadline],
-    ['an answer that stalls: the input', stallsAfterHeaders, 70n, input, /no answer in time/, deadline],
+    ['no answer in time: the input', hangs, 70n, input, /no answer in time/, true],
+    ['an answer that stalls: the input', stallsAfterHeaders, 70n, input, /no answer in time/, true],
     ['a connection cut before the status: the input', cutsBeforeHeaders, 70n, input, /broke the connection/],
     ['a connection cut after the status: the input', cutsAfterHeaders, 70n, input, /broke the connection/],
     ['broken JSON: the input', answersText('{"choi'), 70n, input, /not a completion/],
@@ -296,10 +296,16 @@ describe('settling a failure', () => {
       from('upstream', 12, 5),
       /not a completion/,
     ],
-  ])('%s', async (_, behaviour, charged, usage, note, options = {}) => {
+  ])('%s', async (_, behaviour, charged, usage, note, isLate = false) => {
     const before = upstream.received.length
     upstream.behave(behaviour)
-    const error = await refusal(call({}, options as Record<string, unknown>))
+    const refused = refusal(call())
+    if (isLate)
+      await upstream
+        .arrived(before + 1)
+        .then(() => turns())
+        .then(() => till.runtime.elapse(DEADLINE_MS))
+    const error = await refused
     expect(error).toMatchObject({ code: 'upstream_error', status: 502 })
     expect(error.remedy).toBeTruthy()
     await expectCharged(charged)
@@ -391,8 +397,11 @@ describe('a refusal before anything is sent', () => {
   test('for credits that running calls hold says so', async () => {
     account = await till.account(4000n)
     const before = upstream.received.length
-    upstream.behave(hangs)
-    const running = refusal(call({}, { timeout_ms: 500 }))
+    let answer: () => void = () => undefined
+    upstream.behave((response, received) => {
+      answer = () => completes()(response, received)
+    })
+    const running = call()
     await upstream.arrived(before + 1)
     expect((await refusal(call())).details).toMatchObject({
       available: '0.000470',
@@ -400,6 +409,7 @@ describe('a refusal before anything is sent', () => {
       max_affordable_tokens: 0,
       reason: 'held',
     })
+    answer()
     await running
   })
 

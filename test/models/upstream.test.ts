@@ -2,8 +2,8 @@ import { Agent } from 'undici'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Model, modelOf } from '../../src/models/catalogue.ts'
 import { completeChat } from '../../src/models/upstream.ts'
-import { modelsOver, UPSTREAM_KEY } from '../support/models.ts'
-import { testRuntime } from '../support/runtime.ts'
+import { DEADLINE_MS, modelsOver, UPSTREAM_KEY } from '../support/models.ts'
+import { type TestRuntime, testRuntime, turns } from '../support/runtime.ts'
 import {
   answers,
   answersHtml,
@@ -28,6 +28,7 @@ const BODY = JSON.stringify({ model: 'upstream-model', messages: [{ role: 'user'
 
 let upstream: ScriptedUpstream
 let network: Agent
+let runtime: TestRuntime
 
 beforeAll(async () => {
   upstream = await startScriptedUpstream()
@@ -35,15 +36,16 @@ beforeAll(async () => {
 afterAll(() => upstream.stop())
 afterEach(() => network.destroy())
 
-function ask(behaviour: Behaviour, options: Record<string, unknown> = {}) {
+function ask(behaviour: Behaviour) {
   upstream.behave(behaviour)
-  return askAt(upstream.baseUrl, options)
+  return askAt(upstream.baseUrl)
 }
 
-function askAt(baseUrl: string, options: Record<string, unknown> = {}) {
-  network = new Agent({ connect: { timeout: 1000 } })
-  const model: Model = modelOf(modelsOver(baseUrl, options), 'per-token')
-  return completeChat({ ...testRuntime(), network }, model.upstream, BODY)
+function askAt(baseUrl: string, connectMs = DEADLINE_MS) {
+  network = new Agent({ connect: { timeout: connectMs } })
+  runtime = testRuntime()
+  const model: Model = modelOf(modelsOver(baseUrl), 'per-token')
+  return completeChat({ ...runtime, network }, model.upstream, BODY)
 }
 
 describe('an answer', () => {
@@ -162,22 +164,21 @@ describe('a call that was never sent', () => {
   })
 
   test('found a name that does not exist', async () => {
-    expect(await askAt('http://bursar-test.invalid/v1')).toMatchObject({ kind: 'unreached' })
+    expect(await askAt('http://bursar-test.invalid/v1', 1_000)).toMatchObject({ kind: 'unreached' })
   })
 
   test('waited for a connection until it timed out', async () => {
     const silent = await startSilentPort()
     try {
-      expect(await askAt(`https://127.0.0.1:${silent.port}/v1`)).toEqual({
+      expect(await askAt(`https://127.0.0.1:${silent.port}/v1`, 1_000)).toEqual({
         kind: 'unreached',
         why: 'UND_ERR_CONNECT_TIMEOUT',
       })
       await network.destroy()
       // The upstream's own deadline may come before the network's.
-      expect(await askAt(`https://127.0.0.1:${silent.port}/v1`, { timeout_ms: 100 })).toEqual({
-        kind: 'unreached',
-        why: 'timeout',
-      })
+      const asked = askAt(`https://127.0.0.1:${silent.port}/v1`)
+      await expect.poll(() => runtime.elapse(DEADLINE_MS)).toBe(1)
+      expect(await asked).toEqual({ kind: 'unreached', why: 'timeout' })
     } finally {
       await silent.stop()
     }
@@ -196,8 +197,10 @@ describe('a call whose outcome is unknown', () => {
     ['answers something else', answersText('{"ok":true}'), 'invalid_answer'],
     ['never ends its answer', neverEnds, 'answer_too_large'],
   ])('because the upstream %s', async (_, behaviour, why) => {
-    const deadline = why === 'timeout' ? { timeout_ms: 150 } : {}
-    expect(await ask(behaviour, deadline)).toMatchObject({ kind: 'lost', why, usage: null })
+    const arrived = upstream.arrived(upstream.received.length + 1)
+    const asked = ask(behaviour)
+    if (why === 'timeout') await arrived.then(() => turns()).then(() => runtime.elapse(DEADLINE_MS))
+    expect(await asked).toMatchObject({ kind: 'lost', why, usage: null })
   })
 
   test('keeps the usage that came with an unusable answer', async () => {

@@ -9,7 +9,7 @@ import { readModels } from '../../src/models/catalogue.ts'
 import { createCircuit } from '../../src/models/circuit.ts'
 import { type TestLedger, testLedger } from './database.ts'
 import { type MemoryTill, memoryTill } from './memory-bursar.ts'
-import { UPSTREAM_KEY } from './models.ts'
+import { DEADLINE_MS, DRAIN_MS, UPSTREAM_KEY } from './models.ts'
 
 export interface HttpTill extends TestLedger {
   readonly url: string
@@ -70,7 +70,7 @@ export async function httpTill(
   } = {},
 ): Promise<HttpTill> {
   const till = await testLedger()
-  const shared = { api_key: UPSTREAM_KEY, timeout_ms: 5000, drain_ms: 300, ...upstream }
+  const shared = { api_key: UPSTREAM_KEY, timeout_ms: DEADLINE_MS, drain_ms: DRAIN_MS, ...upstream }
   const models = readModels(
     configSchema.parse({
       upstreams: {
