@@ -85,7 +85,7 @@ export function connectPurse(options: ConnectOptions): PurseConnection {
 }
 
 /** How long another process may take from locking the wallet to listening, or from closing to giving it free. */
-const PATIENCE_MS = 10_000
+const PATIENCE_MS = 30_000
 /** How long it is looked for before starting one is tried again. */
 const LOOK_MS = 1_000
 

@@ -19,6 +19,7 @@ import {
   makeInvoice,
   makeRuntime,
   makeTill,
+  now,
   openTestPurse,
   settingsOf,
 } from './support/fixture.ts'
@@ -151,7 +152,7 @@ describe('kill -9', () => {
 })
 
 describe('a start after the invoice has ended', () => {
-  const later = () => Date.now() + 3_600_000
+  const later = () => now() + 3_600_000
   it.each(['reserved', 'signed'] as const)(
     'gives back what was only %s, and leaves no gap',
     async (state) => {

@@ -4,7 +4,7 @@ import type { Purse } from '../../src/purse/purse.ts'
 import { resume } from '../../src/purse/resume.ts'
 import { statusOf } from '../../src/purse/view.ts'
 import type { SignedInvoice } from '../../src/signed-invoice.ts'
-import { freshAddress, makeInvoice, makeTill } from './support/fixture.ts'
+import { freshAddress, makeInvoice, makeTill, now } from './support/fixture.ts'
 import { ETHER, startWorld, type World } from './support/world.ts'
 
 let world: World
@@ -210,11 +210,11 @@ describe('a repeat', () => {
     expect(await world.sentBy(purse)).toBe(1)
   })
   it('still answers after the invoice has expired', async () => {
-    let now = Date.now()
-    const purse = await world.makePurse({ now: () => now })
-    const signed = makeInvoice(world.till, { expires_at: now + 60_000 })
+    let at = now()
+    const purse = await world.makePurse({ now: () => at })
+    const signed = makeInvoice(world.till, { expires_at: at + 60_000 })
     const { id } = await payInvoice(purse, { signed })
-    now += 120_000
+    at += 120_000
     expect(await payInvoice(purse, { signed })).toMatchObject({ id, replayed: true })
   })
   it.each(['', 'x'.repeat(256), 'line\nbreak'])(

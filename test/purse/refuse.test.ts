@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { payInvoice } from '../../src/purse/pay.ts'
 import type { Purse } from '../../src/purse/purse.ts'
-import { makeInvoice, makeTill } from './support/fixture.ts'
+import { now as clock, makeInvoice, makeTill } from './support/fixture.ts'
 import { ETHER, startWorld, type World } from './support/world.ts'
 
 let world: World
@@ -62,7 +62,7 @@ describe('a refusal', () => {
     await expect(spend()).resolves.toMatchObject({ state: 'broadcast' })
   })
   it('of an expired invoice', async () => {
-    const signed = makeInvoice(world.till, { expires_at: Date.now() - 1 })
+    const signed = makeInvoice(world.till, { expires_at: clock() - 1 })
     await expect(payInvoice(purse, { signed })).rejects.toMatchObject({
       code: 'invoice_not_payable',
       details: { reason: 'expired' },

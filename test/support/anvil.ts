@@ -9,6 +9,7 @@ import { arch, platform } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { toHex } from 'viem'
 import { mnemonicToAccount } from 'viem/accounts'
+import { PATIENCE_MS } from './patience.ts'
 import { printed, start } from './process.ts'
 
 /** The well-known mnemonic of local development chains. Its accounts are funded here and refused on a main network. */
@@ -42,7 +43,7 @@ export interface Anvil {
   send(request: SendRequest): Promise<`0x${string}`>
   /**
    * Resolves with the receipt once a transaction is mined: even with automatic mining the hash comes first.
-   * Rejects after ten seconds.
+   * Rejects when it takes too long.
    */
   mined(hash: string): Promise<Receipt>
   /** The signed bytes of a transaction, to bring it back after a fork dropped it. */
@@ -143,7 +144,8 @@ function client(url: string, chainId: number, stop: () => Promise<void>): Anvil 
       return rpc('eth_sendTransaction', [{ from, ...optional }])
     },
     async mined(hash) {
-      for (let attempt = 0; attempt < 1_000; attempt += 1) {
+      const until = performance.now() + PATIENCE_MS
+      while (performance.now() < until) {
         const receipt = await rpc<Receipt | null>('eth_getTransactionReceipt', [hash])
         if (receipt) return receipt
         await delay(10)

@@ -3,14 +3,15 @@
  * Core 0.21 code with other address prefixes. Blocks are mined to a key of our own, so no wallet is needed.
  */
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { hex } from '@scure/base'
 import { p2wpkh, TEST_NETWORK, Transaction } from '@scure/btc-signer'
 import { pubECDSA } from '@scure/btc-signer/utils.js'
+import { PATIENCE_MS } from './patience.ts'
 import { type Started, start } from './process.ts'
 
 const LITECOIND = '/usr/lib/litecoin/litecoind'
@@ -93,16 +94,28 @@ export interface Sent {
 
 /** Starts a regtest node with spendable coins: 120 blocks mined to our own key. */
 export async function startBitcoin(node: Node): Promise<BitcoinNode> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await startAt(node, somePort())
+    } catch (error) {
+      // Somebody else's port, most likely.
+      if (attempt === 5) throw error
+    }
+  }
+}
+
+async function startAt(node: Node, port: number): Promise<BitcoinNode> {
   const dir = mkdtempSync(join(tmpdir(), 'bursar-bitcoin-'))
-  const port = await freePort()
-  const started = start(node.path, nodeArguments(node, dir, port))
+  // Another node on that port, of another test, must not be taken for this one.
+  const password = randomBytes(8).toString('hex')
+  const started = start(node.path, nodeArguments(node, { dir, port, password }))
   const stop = async () => {
     await started.stop('SIGKILL')
     rmSync(dir, { recursive: true, force: true })
   }
-  const url = `http://u:p@127.0.0.1:${port}`
+  const url = `http://u:${password}@127.0.0.1:${port}`
   try {
-    const rpc = jsonRpc(port)
+    const rpc = jsonRpc(port, password)
     await ready(rpc, started)
     const bech32 = node.program === 'bitcoind' ? 'bcrt' : 'rltc'
     const running = client({ program: node.program, url, bech32, rpc, stop })
@@ -114,7 +127,10 @@ export async function startBitcoin(node: Node): Promise<BitcoinNode> {
   }
 }
 
-function nodeArguments(node: Node, dir: string, port: number): string[] {
+function nodeArguments(
+  node: Node,
+  { dir, port, password }: { dir: string; port: number; password: string },
+): string[] {
   const common = [
     '-regtest',
     `-datadir=${dir}`,
@@ -123,7 +139,7 @@ function nodeArguments(node: Node, dir: string, port: number): string[] {
     '-rpcbind=127.0.0.1',
     '-rpcallowip=127.0.0.1',
     '-rpcuser=u',
-    '-rpcpassword=p',
+    `-rpcpassword=${password}`,
     '-listen=0',
     '-connect=0',
     '-dnsseed=0',
@@ -139,8 +155,10 @@ function nodeArguments(node: Node, dir: string, port: number): string[] {
 }
 
 async function ready(rpc: BitcoinNode['rpc'], started: Started): Promise<void> {
-  for (let attempt = 0; attempt < 400; attempt += 1) {
-    if (started.child.exitCode !== null) break
+  const until = performance.now() + PATIENCE_MS
+  while (performance.now() < until) {
+    const { exitCode, signalCode } = started.child
+    if (exitCode !== null || signalCode !== null) break
     const up = await rpc('getblockchaininfo').then(
       () => true,
       () => false,
@@ -244,9 +262,9 @@ interface BlockAnswer {
   readonly tx: readonly { txid: string; vout: readonly { value: number }[] }[]
 }
 
-function jsonRpc(port: number): BitcoinNode['rpc'] {
+function jsonRpc(port: number, password: string): BitcoinNode['rpc'] {
   let id = 0
-  const authorization = `Basic ${Buffer.from('u:p').toString('base64')}`
+  const authorization = `Basic ${Buffer.from(`u:${password}`).toString('base64')}`
   return async <T>(method: string, ...params: unknown[]): Promise<T> => {
     id += 1
     const response = await fetch(`http://127.0.0.1:${port}`, {
@@ -268,11 +286,7 @@ function onPath(program: string): string | null {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise<void>((resolve) => void server.close(() => resolve()))
-  if (typeof address !== 'object' || address === null) throw new Error('no free port')
-  return address.port
+/** Below those that systems hand out by themselves: a port that was free is not taken by a connection meanwhile. */
+function somePort(): number {
+  return 12_000 + (randomBytes(4).readUInt32LE() % 16_000)
 }

@@ -3,7 +3,6 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Agent } from 'undici'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { parseConfig, type Settings } from '../../../src/config.ts'
 import type { Db } from '../../../src/db/db.ts'
@@ -25,6 +24,14 @@ export function makeTill(): Till {
   return { payee: payeeOf(privateKey), key: privateKey }
 }
 
+const HOUR_MS = 3_600_000
+/** Away from the end of a day, where budgets begin anew in the middle of a test. The same in child processes. */
+process.env['PURSE_AHEAD_MS'] ??= String(Date.now() % (24 * HOUR_MS) > 23 * HOUR_MS ? 2 * HOUR_MS : 0)
+const AHEAD_MS = Number(process.env['PURSE_AHEAD_MS'])
+
+/** The time of purses and tills of the tests: the real one, or some hours more. */
+export const now = (): number => Date.now() + AHEAD_MS
+
 let invoices = 0
 
 /** An invoice for 0.001 ETH on the local chain, to an address of its own, unless told otherwise. */
@@ -40,7 +47,7 @@ export function makeInvoice(till: Till, fields: Partial<SignedPayload> = {}): Si
       contract: null,
       recipient: freshAddress(),
       amount: '1000000000000000',
-      expires_at: Date.now() + 600_000,
+      expires_at: now() + 600_000,
       ...fields,
     },
     till.key,
@@ -104,7 +111,7 @@ export function settingsOf(config: object, dataDir: string): Settings {
 
 export function makeRuntime(changes: Partial<Runtime> = {}): Runtime {
   const runtime = systemRuntime('silent')
-  return { ...runtime, network: new Agent({ connect: { timeout: 2_000 } }), ...changes }
+  return { ...runtime, now, ...changes }
 }
 
 export interface Folder {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { runPurse } from '../../../src/purse/main.ts'
 import { systemRuntime } from '../../../src/runtime.ts'
-import { settingsOf } from './fixture.ts'
+import { now, settingsOf } from './fixture.ts'
 
 const [file, dataDir, child] = process.argv.slice(2)
 if (file === undefined || dataDir === undefined) throw new Error('arguments: configuration, data folder')
@@ -11,7 +11,7 @@ process.once('SIGTERM', () => ending.abort())
 try {
   await runPurse({
     settings: settingsOf(JSON.parse(readFileSync(file, 'utf8')) as object, dataDir),
-    runtime: systemRuntime('debug'),
+    runtime: { ...systemRuntime('debug'), now },
     signal: ending.signal,
     report: (event) => process.stderr.write(`${JSON.stringify(event)}\n`),
     ...(child === '--child' ? { parent: process.stdin } : {}),
