@@ -9,6 +9,9 @@ export default defineConfig({
     pool: 'forks',
     // Two cores, and most files start real nodes.
     maxWorkers: 2,
+    // One line a file; what failed comes last.
+    slowTestThreshold: 3 * PATIENCE_MS,
+    silent: process.env['CI'] === 'true' ? 'passed-only' : false,
     // Longer than what tests wait for by themselves: that says what did not come.
     testTimeout: 3 * PATIENCE_MS,
     hookTimeout: 3 * PATIENCE_MS,

@@ -29,10 +29,10 @@ export async function startAgent(env: Record<string, string>): Promise<DemoAgent
     async call(name, input = {}, onProgress) {
       const options = onProgress
         ? {
-            timeout: 60_000,
+            timeout: 240_000,
             onprogress: (p: { message?: string | undefined }) => onProgress(p.message ?? ''),
           }
-        : { timeout: 60_000 }
+        : { timeout: 240_000 }
       const result = await client.callTool({ name, arguments: input }, options)
       return {
         refused: result.isError === true,

@@ -85,9 +85,9 @@ function chainActs(
     },
     mineOn: async () => void (await chain.rpc('evm_setIntervalMining', [1])),
     async until(condition, what) {
-      const deadline = performance.now() + 20_000
+      const deadline = performance.now() + 120_000
       while (!(await condition())) {
-        if (performance.now() > deadline) throw new Error(`waited 20 s for ${what}`)
+        if (performance.now() > deadline) throw new Error(`waited two minutes for ${what}`)
         await sleep(100)
       }
     },

@@ -41,6 +41,14 @@ beforeEach(async () => {
 
 test.each(FAULTS)('sells nothing on a rail whose node is %s, until it is right', async (_, fault) => {
   proxy.decide = fault
+  const { status, stdout } = await stage.run(['doctor', '--json'])
+  const { findings } = JSON.parse(stdout) as { findings: { name: string; ok: boolean }[] }
+  expect(status).toBe(1)
+  expect(findings.filter(({ ok }) => !ok)).toMatchObject([
+    { name: 'chain ethereum', remedy: expect.any(String) },
+  ])
+
+  // From here on it is tried again and again, after longer and longer pauses.
   const session = await connect('2026-07-28', stage.stdio())
   try {
     expect(await ask(session, 'list_offers')).toMatchObject({
@@ -51,13 +59,6 @@ test.each(FAULTS)('sells nothing on a rail whose node is %s, until it is right',
     // An endpoint's address may carry its key.
     expect(JSON.stringify(problem)).not.toContain(new URL(proxy.url).host)
     expect(await ask(session, 'get_balance')).toMatchObject({ available: '0.000000' })
-
-    const { status, stdout } = await stage.run(['doctor', '--json'])
-    const { findings } = JSON.parse(stdout) as { findings: { name: string; ok: boolean }[] }
-    expect(status).toBe(1)
-    expect(findings.filter(({ ok }) => !ok)).toMatchObject([
-      { name: 'chain ethereum', remedy: expect.any(String) },
-    ])
 
     proxy.decide = () => 'pass'
     const { id } = await ask(session, 'create_invoice', order)

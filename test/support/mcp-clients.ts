@@ -1,4 +1,5 @@
 /** The clients that agents use, behind one small face: both generations of the SDK, and both protocol eras. */
+import type { Stream } from 'node:stream'
 import {
   Client as CurrentClient,
   StreamableHTTPClientTransport as CurrentHttp,
@@ -67,6 +68,19 @@ export async function connect(generation: Generation, endpoint: Endpoint): Promi
   return generation === 'first-generation SDK' ? connectFirst(endpoint) : connectCurrent(generation, endpoint)
 }
 
+/** Adds the end of what a program has written to stderr to what fails. */
+function errorsOf(stderr: Stream | null): <T>(asked: Promise<T>) => Promise<T> {
+  let text = ''
+  stderr?.on('data', (chunk: Buffer) => {
+    text = (text + String(chunk)).slice(-2_000)
+  })
+  return (asked) =>
+    asked.catch((thrown: unknown) => {
+      if (thrown instanceof Error && text !== '') thrown.message += `\n${text}`
+      throw thrown
+    })
+}
+
 async function connectCurrent(
   generation: Exclude<Generation, 'first-generation SDK'>,
   endpoint: Endpoint,
@@ -77,9 +91,10 @@ async function connectCurrent(
   const client = new CurrentClient(INFO, { versionNegotiation: { mode } })
   const transport =
     endpoint.kind === 'stdio'
-      ? new CurrentStdio({ ...stdioOptions(endpoint), stderr: 'inherit' })
+      ? new CurrentStdio({ ...stdioOptions(endpoint), stderr: 'pipe' })
       : new CurrentHttp(new URL(endpoint.url), { requestInit: { headers: endpoint.headers } })
-  await client.connect(transport, PATIENT)
+  const told = errorsOf('stderr' in transport ? transport.stderr : null)
+  await told(client.connect(transport, PATIENT))
   return {
     protocol: client.getNegotiatedProtocolVersion(),
     instructions: client.getInstructions(),
@@ -91,7 +106,7 @@ async function connectCurrent(
         ...(signal ? { signal } : {}),
         ...(onProgress ? { onprogress: onProgress } : {}),
       }
-      return calledTool(await client.callTool({ name, arguments: args }, options))
+      return calledTool(await told(client.callTool({ name, arguments: args }, options)))
     },
     close: () => client.close(),
   }
@@ -101,9 +116,10 @@ async function connectFirst(endpoint: Endpoint): Promise<McpSession> {
   const client = new FirstClient(INFO)
   const transport =
     endpoint.kind === 'stdio'
-      ? new FirstStdio({ ...stdioOptions(endpoint), stderr: 'inherit' })
+      ? new FirstStdio({ ...stdioOptions(endpoint), stderr: 'pipe' })
       : new FirstHttp(new URL(endpoint.url), { requestInit: { headers: endpoint.headers } })
-  await client.connect(transport, PATIENT)
+  const told = errorsOf('stderr' in transport ? transport.stderr : null)
+  await told(client.connect(transport, PATIENT))
   return {
     protocol: undefined,
     instructions: client.getInstructions(),
@@ -115,7 +131,7 @@ async function connectFirst(endpoint: Endpoint): Promise<McpSession> {
         ...(signal ? { signal } : {}),
         ...(onProgress ? { onprogress: onProgress } : {}),
       }
-      return calledTool(await client.callTool({ name, arguments: args }, undefined, options))
+      return calledTool(await told(client.callTool({ name, arguments: args }, undefined, options)))
     },
     close: () => client.close(),
   }

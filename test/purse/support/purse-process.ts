@@ -11,7 +11,7 @@ process.once('SIGTERM', () => ending.abort())
 try {
   await runPurse({
     settings: settingsOf(JSON.parse(readFileSync(file, 'utf8')) as object, dataDir),
-    runtime: { ...systemRuntime('debug'), now },
+    runtime: { ...systemRuntime(child === '--child' ? 'error' : 'debug'), now },
     signal: ending.signal,
     report: (event) => process.stderr.write(`${JSON.stringify(event)}\n`),
     ...(child === '--child' ? { parent: process.stdin } : {}),
