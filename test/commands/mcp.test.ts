@@ -10,7 +10,7 @@ import { tools } from '../../tools/index.ts'
 import { ask, awaited } from '../support/mcp-answers.ts'
 import { connect, type Endpoint, type Generation, type McpSession } from '../support/mcp-clients.ts'
 import { alive, childrenOf, gone } from '../support/processes.ts'
-import { BIN } from '../support/program.ts'
+import { BIN, clockAhead } from '../support/program.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { startEmulator } from '../support/upstream.ts'
 
@@ -156,7 +156,7 @@ describe('bursar mcp with a purse', () => {
     await settled(first, invoices[0] ?? '')
     const [purse, watching] = [await stage.purse(), watcher()]
 
-    const second = await open(stage.stdio())
+    const second = await open(stage.stdio('local', clockAhead('when told')))
     invoices.push(await pay(second))
     await settled(second, invoices[1] ?? '')
     expect(childrenOf(first.pid ?? 0)).toEqual([purse?.pid])
@@ -166,6 +166,8 @@ describe('bursar mcp with a purse', () => {
     process.kill(first.pid ?? 0, 'SIGKILL')
     // At once, while the purse of the killed one still ends: it may serve this one yet.
     invoices.push(await pay(second))
+    // Some seconds later its lease has lapsed.
+    process.kill(second.pid ?? 0, 'SIGUSR2')
     await gone(first.pid ?? 0, purse?.pid ?? 0)
     invoices.push(await pay(second))
     expect(childrenOf(second.pid ?? 0)).toEqual([(await stage.purse())?.pid])

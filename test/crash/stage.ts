@@ -17,7 +17,7 @@ import { startTeller, type Teller } from './teller.ts'
 import { type CountingUpstream, startCountingUpstream } from './upstream.ts'
 
 export const BIN = fileURLToPath(new URL('../../bin/bursar.js', import.meta.url))
-const CLOCK = new URL('children/clock-ahead.ts', import.meta.url).href
+const CLOCK = new URL('../support/clock-ahead.ts', import.meta.url).href
 /** Account m/44'/60'/0' of the mnemonic "abandon ... about": its addresses are empty on a local chain. */
 const SELLER_XPUB =
   'xpub6DCoCpSuQZB2jawqnGMEPS63ePKWkwWPH4TU45Q7LPXWuNd8TMtVxRrgjtEshuqpK3mdhaWHPFsBngh5GFZaM6si3yZdUsT8ddYM3PwnATt'

@@ -5,20 +5,24 @@ import { BursarError } from '../../src/errors.ts'
 import type { ReadinessCheck } from '../../src/http/health.ts'
 import { type HttpServer, startHttp } from '../../src/http/server.ts'
 import type { Principal } from '../../src/ledger/keys.ts'
-import { systemRuntime } from '../../src/runtime.ts'
+import { type Runtime, systemRuntime } from '../../src/runtime.ts'
 import { connect, GENERATIONS } from '../support/mcp-clients.ts'
 import { inspectorSuite } from '../support/mcp-inspector.ts'
 import { mcpSuite } from '../support/mcp-suite.ts'
 import { type MemoryTill, memoryTill } from '../support/memory-bursar.ts'
+import { testRuntime } from '../support/runtime.ts'
 
 const KEYS: Record<string, Principal> = {
   'bk_of-account-1': { scope: 'account', key: 'key_1', account: 'acc_1' },
   'bk_of-agent-2': { scope: 'agent', key: 'key_2', account: 'acc_2', agent: 'agt_2' },
   'bk_of-the-seller': { scope: 'seller', key: 'key_3' },
 }
-const runtime = systemRuntime('silent')
 
-async function serve(till: MemoryTill, checks: readonly ReadinessCheck[] = []): Promise<HttpServer> {
+async function serve(
+  till: MemoryTill,
+  checks: readonly ReadinessCheck[] = [],
+  runtime: Runtime = systemRuntime('silent'),
+): Promise<HttpServer> {
   return startHttp({
     runtime,
     version: '0.0.0-test',
@@ -245,9 +249,13 @@ describe('HTTP server', () => {
   })
 
   test('gives up on a readiness check that hangs', async () => {
-    const hanging = await serve(till, [{ name: 'database', check: () => new Promise(() => {}) }])
+    const runtime = testRuntime()
+    const checks = [{ name: 'database', check: () => new Promise<void>(() => {}) }]
+    const hanging = await serve(till, checks, runtime)
     try {
-      await problem(await fetch(`${hanging.url}/readyz`), 503, 'database_unavailable')
+      const asked = fetch(`${hanging.url}/readyz`)
+      await expect.poll(() => runtime.elapse(2_000)).toBe(1)
+      await problem(await asked, 503, 'database_unavailable')
     } finally {
       await hanging.close()
     }
@@ -284,7 +292,7 @@ describe('HTTP server', () => {
 
   test('says which port is taken', async () => {
     const taken = startHttp({
-      runtime,
+      runtime: systemRuntime('silent'),
       version: '0',
       host: '127.0.0.1',
       port: server.port,

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { ask, awaited, refusal } from '../support/mcp-answers.ts'
 import { connect, type Endpoint, type McpSession } from '../support/mcp-clients.ts'
 import { gone } from '../support/processes.ts'
+import { clockAhead } from '../support/program.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { startEmulator } from '../support/upstream.ts'
 
@@ -60,8 +61,9 @@ test('credits once what was paid before everything was killed and confirmed befo
   await gone(...pids)
   await stage.chain.mine(5)
 
-  await stage.serve()
-  const again = await open(stage.stdio('restarted'))
+  // Some seconds later the dead till's lease has lapsed.
+  await stage.serve(clockAhead())
+  const again = await open(stage.stdio('restarted', clockAhead()))
   // The new purse knows what the killed one paid.
   expect(await ask(again, 'pay_invoice', { invoice })).toMatchObject({ txid: paid['txid'], replayed: true })
   expect(await awaited(again, invoice)).toMatchObject({

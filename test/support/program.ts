@@ -8,6 +8,12 @@ import { compiling, printed, start } from './process.ts'
 
 export const BIN = fileURLToPath(new URL('../../bin/bursar.js', import.meta.url))
 
+/** More than the lease of a killed process: whoever has this in its environment need not wait for it. */
+export function clockAhead(when: 'at once' | 'when told' = 'at once'): Environment {
+  const clock = new URL('clock-ahead.ts', import.meta.url).href
+  return { NODE_OPTIONS: `--import=${clock}`, CLOCK_AHEAD_MS: '20000', CLOCK_AHEAD: when }
+}
+
 export type Environment = Readonly<Record<string, string>>
 
 export interface Ran {

@@ -62,7 +62,7 @@ export interface Stage {
   /** Makes an API key for an account. */
   key(account: string): Promise<string>
   /** `bursar mcp` for an account. */
-  stdio(account?: string): Extract<Endpoint, { kind: 'stdio' }>
+  stdio(account?: string, env?: Environment): Extract<Endpoint, { kind: 'stdio' }>
   /** Rows of the till's database, on a connection that cannot write. Integers as numbers. */
   query<T>(sql: string, ...args: readonly (string | number)[]): T[]
   /** What the running purse has announced, or null where none runs. */
@@ -142,11 +142,11 @@ async function set(
     },
     key: async (account) =>
       (await answerOf<{ key: string }>(['keys', 'create', '--account', account], env)).key,
-    stdio: (account = 'local') => ({
+    stdio: (account = 'local', more = {}) => ({
       kind: 'stdio',
       command: process.execPath,
       args: [BIN, 'mcp', '--account', account],
-      env: { ...env },
+      env: { ...env, ...more },
     }),
     query<T>(sql: string, ...args: readonly (string | number)[]) {
       const database = new DatabaseSync(join(folder, 'till.db'), { readOnly: true })
