@@ -19,6 +19,7 @@ export default defineConfig({
     env: {
       NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/bursar-compiled', import.meta.url)),
     },
+    teardownTimeout: PATIENCE_MS,
     expect: { poll: { timeout: PATIENCE_MS, interval: 20 } },
   },
 })

@@ -139,7 +139,8 @@ describe('a watcher that is killed', () => {
     }
     till = await openTill({ dir, config })
     await till.account('acc')
-    const [first, second] = [run({ config, watch: 'local' }), run({ config, watch: 'local' })]
+    const job = { config, watch: 'local', at: Date.now() }
+    const [first, second] = [run(job), run(job)]
     await Promise.all([printed(first, /watching/), printed(second, /watching/)])
     const invoice = await createInvoice(till.ctx, { account: 'acc', rail: 'local:ETH', credits: '100' })
     await anvil.send({ to: invoice.address, value: BigInt(invoice.amount) })

@@ -14,14 +14,16 @@ interface Job {
   readonly watch?: string
   /** How far this process's clock is ahead, milliseconds. */
   readonly aheadMs?: number
+  /** Where its clock stands still: no lease lapses. */
+  readonly at?: number
 }
 
 const job = JSON.parse(process.argv[2] ?? '') as Job
-const { aheadMs = 0 } = job
+const { aheadMs = 0, at } = job
 const till = await openTill({
   dir: job.dir,
   config: job.config,
-  runtime: { now: () => Date.now() + aheadMs },
+  runtime: { now: () => at ?? Date.now() + aheadMs },
 })
 if (job.create) {
   const { count, rail, key } = job.create

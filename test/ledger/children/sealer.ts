@@ -1,5 +1,5 @@
 /**
- * Seals a journal as a till does, on a clock that runs a hundred times as fast since the given time, until it is killed.
+ * Seals a journal as a till does, on a clock that runs forty times as fast since the given time, until it is killed.
  * Prints `sealed <number> <hash>` for each seal that it made. Arguments: database, Unix milliseconds.
  */
 
@@ -8,7 +8,7 @@ import { openLedger } from '../../../src/ledger/open.ts'
 import { keepSealed } from '../../../src/ledger/sealer.ts'
 import { type Log, type Runtime, systemRuntime } from '../../../src/runtime.ts'
 
-const FAST = 100
+const FAST = 40
 const [url = '', from = ''] = process.argv.slice(2)
 const real = systemRuntime('silent')
 const start = Number(from)
