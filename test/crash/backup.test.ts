@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all([load?.buyers.till.kill(), load?.buyers.teller.kill()])
   await stage?.stop()
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+  rmSync(folder, { recursive: true, force: true, maxRetries: 50 })
 })
 
 async function rows<T>(sql: string): Promise<T[]> {

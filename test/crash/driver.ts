@@ -88,7 +88,7 @@ export async function runCrash(options: CrashOptions): Promise<CrashReport> {
   } finally {
     await Promise.all([buyers.till.kill(), buyers.teller.kill()])
     await stage.stop()
-    if (clean) await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+    if (clean) await rm(folder, { recursive: true, force: true, maxRetries: 50 })
   }
 }
 

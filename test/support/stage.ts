@@ -76,7 +76,7 @@ const BUDGET = { per_payment: '25.00', per_day: '1000.00', per_month: '1000.00' 
 export async function setStage(options: StageOptions): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), options.prefix ?? 'bursar-stage-'))
   const closing: (() => Promise<unknown>)[] = [
-    () => rm(folder, { recursive: true, force: true, maxRetries: 5 }),
+    () => rm(folder, { recursive: true, force: true, maxRetries: 50 }),
     () => options.upstream.stop(),
   ]
   const stop = async (): Promise<void> => {
