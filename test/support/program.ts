@@ -8,10 +8,10 @@ import { compiling, printed, start } from './process.ts'
 
 export const BIN = fileURLToPath(new URL('../../bin/bursar.js', import.meta.url))
 
-/** More than the lease of a killed process: whoever has this in its environment need not wait for it. */
-export function clockAhead(when: 'at once' | 'when told' = 'at once'): Environment {
+/** For the environment of a process; by default more than a lease, so that it need not wait for that of a killed one. */
+export function clockAhead(when: 'at once' | 'when told' = 'at once', ms = 20_000): Environment {
   const clock = new URL('clock-ahead.ts', import.meta.url).href
-  return { NODE_OPTIONS: `--import=${clock}`, CLOCK_AHEAD_MS: '20000', CLOCK_AHEAD: when }
+  return { NODE_OPTIONS: `--import=${clock}`, CLOCK_AHEAD_MS: String(ms), CLOCK_AHEAD: when }
 }
 
 export type Environment = Readonly<Record<string, string>>
