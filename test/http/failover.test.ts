@@ -3,6 +3,7 @@ import { configSchema } from '../../src/config-schema.ts'
 import { callModel } from '../../src/models/call.ts'
 import { readModels } from '../../src/models/catalogue.ts'
 import { CHAT, MESSAGES, messages, refusal } from '../support/calls.ts'
+import { DEADLINE_MS, DRAIN_MS } from '../support/models.ts'
 import { chatFrames, message, streams } from '../support/streams.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
 import {
@@ -57,7 +58,7 @@ beforeEach(async () => {
 afterEach(() => till.close())
 
 function config() {
-  const shared = { timeout_ms: 2000, drain_ms: 300 }
+  const shared = { timeout_ms: DEADLINE_MS, drain_ms: DRAIN_MS }
   const claude = { format: 'anthropic', ...shared }
   return {
     upstreams: {
@@ -191,10 +192,11 @@ describe('a call does not go on', () => {
     ['breaks off in its answer', cutsAfterHeaders, true],
     ['never answers', hangs, true],
   ])('when the first %s', async (_, behaviour, charged) => {
-    await till.close()
-    till = await httpTill({ openai: first.baseUrl }, { more: config(), upstream: { timeout_ms: 700 } })
     first.behave(behaviour)
-    const response = await ask('both')
+    const arrived = first.arrived(before.first + 1)
+    const asked = ask('both')
+    if (behaviour === hangs) await arrived.then(() => till.runtime.elapse(DEADLINE_MS))
+    const response = await asked
     expect(response.status).toBeGreaterThanOrEqual(400)
     expect(await response.json()).toMatchObject({ code: expect.any(String) })
     expect(sent()).toEqual([1, 0])

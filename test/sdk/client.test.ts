@@ -4,10 +4,11 @@ import { BursarError } from '../../src/errors.ts'
 import { type Client, createClient } from '../../src/sdk/client.ts'
 import type { ClientOptions } from '../../src/sdk/request.ts'
 import { type Fault, type FaultyProxy, startFaultyProxy } from '../support/faulty-proxy.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
 
 /** On a busy machine too. */
-const PATIENCE = { timeout: 20_000, interval: 20 }
+const PATIENCE = { timeout: PATIENCE_MS, interval: 20 }
 
 let till: HttpTill
 let proxy: FaultyProxy

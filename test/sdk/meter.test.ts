@@ -23,13 +23,14 @@ import {
   serviceAt,
   type Work,
 } from '../support/metered-service.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { printed, start as startProgram } from '../support/process.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
 
 const CREDITS = 1_000_000n
 
 /** On a busy machine too. */
-const PATIENCE = { timeout: 20_000, interval: 20 }
+const PATIENCE = { timeout: PATIENCE_MS, interval: 20 }
 
 let till: HttpTill
 const closing: (() => Promise<unknown>)[] = []
