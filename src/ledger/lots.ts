@@ -48,21 +48,21 @@ export function settleLots(set: Accounts): Statement {
 }
 
 /**
- * Lets lots lapse that are past their expiry, except for what holds keep alive: a hold is covered by the credits that
- * expire first. A trigger posts it. Comes before anything that could bring lapsed credits back: a new hold, a reversal.
+ * Lets lots lapse that are past their expiry, except for what holds keep alive: the credits that expire first, which are
+ * those that a capture takes. So it does not matter whether this comes before an outcome or after. A trigger posts it.
+ * Comes before anything that could bring lapsed credits back: a new hold, a reversal.
  */
 export function expireLots(set: Accounts, at: number): Statement {
   const { from, arg } = sourceOf(set)
   return statement(
     `UPDATE lot SET remaining = lot.remaining - lapsed.amount, expired = lot.expired + lapsed.amount, expired_at = ?2
      FROM (
-       SELECT ref, min(remaining, expirable - before) AS amount FROM (
-         SELECT l.ref, l.remaining,
-           sum(l.remaining) OVER (PARTITION BY l.account) - a.held AS expirable,
+       SELECT ref, min(remaining, remaining + before - held) AS amount FROM (
+         SELECT l.ref, l.remaining, a.held,
            ${BEFORE} AS before
          FROM ${from} t JOIN account a ON a.id = t.id AND a.next_expiry <= ?2
            JOIN lot l ON l.account = a.id AND l.remaining > 0 AND l.expires_at <= ?2
-       ) WHERE expirable > before
+       ) WHERE remaining + before > held
      ) AS lapsed
      WHERE lot.ref = lapsed.ref`,
     [arg, BigInt(at)],

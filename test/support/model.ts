@@ -75,7 +75,8 @@ export function createModel(start: number): Model {
   function expire(account: ModelAccount): void {
     const past = byExpiry(account).filter((lot) => lot.expiresAt <= now)
     const free = past.reduce((sum, lot) => sum + lot.remaining, 0n) - account.held
-    take(past, free, (lot, taken) => {
+    // A hold is covered by what expires first: that is what its capture takes.
+    take(past.toReversed(), free, (lot, taken) => {
       lot.lapsed += taken
       account.total -= taken
     })
