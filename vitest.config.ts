@@ -31,6 +31,7 @@ export default defineConfig({
     dir: 'test',
     include: ['**/*.test.ts'],
     pool: 'forks',
+    setupFiles: ['test/support/seed.ts'],
     // One more than the cores of a small machine: much of the time is spent waiting for other processes.
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },

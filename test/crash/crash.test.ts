@@ -6,7 +6,7 @@ test('killed at random, the till loses nothing that it acknowledged and charges 
   // A quiet machine needs less than a minute.
   timeout: 900_000,
 }, async () => {
-  const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 2 ** 31)
+  const seed = Number(process.env['CRASH_SEED'] ?? 20_261_126)
   const report = await runCrash({ kills: 12, seed })
   expect(report.problems, `CRASH_SEED=${seed}, ${JSON.stringify(report)}`).toEqual([])
   expect(report.kills).toBe(12)
