@@ -158,7 +158,7 @@ async function play(lies: readonly Lie[], liarFirst: boolean): Promise<void> {
 }
 
 describe.runIf(missing === null)('a Bitcoin node that answers anything', () => {
-  it('beside an honest one neither invents nor hides a payment', { timeout: 180_000 }, async () => {
+  it('beside an honest one neither invents nor hides a payment', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(lie, { minLength: 1, maxLength: 3 }), fc.boolean(), (lies, first) =>
         play(lies, first).finally(honestly),

@@ -3,7 +3,7 @@ import { ASK, CHAT, CLAUDE, callSuite, MESSAGES, RESPOND, RESPONSES, refusal } f
 import { saysNext } from '../support/scripted-model.ts'
 import { chatFrames, message, messageFrames, responseObject, streams } from '../support/streams.ts'
 import { PRICE } from '../support/till-http.ts'
-import { answers, completes, hangs, refuses } from '../support/upstream.ts'
+import { answers, completes, refuses } from '../support/upstream.ts'
 
 const calls = callSuite()
 
