@@ -2,10 +2,8 @@
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { answerOf, type Environment, run, type Server, serve } from '../support/program.ts'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 let folder: string
 let env: Environment

@@ -209,7 +209,12 @@ describe('the data folder', () => {
     ])
     read.close()
     await writeFile(path, 'no database at all, but long enough to be looked at as if it were one')
-    expect((await refusedFor(['keys', 'list'], env)).detail).toContain(path)
+    const damaged = await refusedFor(['keys', 'list'], env)
+    expect(damaged).toMatchObject({
+      code: 'database_unavailable',
+      detail: expect.stringContaining('damaged'),
+      remedy: expect.stringContaining('bursar restore'),
+    })
   })
 })
 

@@ -1,14 +1,12 @@
 /** What an operator does about chains: look, resume a halted one, claim a payment for a buyer. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openShop, SHOP_KEY, type Shop } from '../invoices/shop.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
 import { answerOf, type Environment, run } from '../support/program.ts'
 import { type Proxy, startProxy } from '../support/proxy.ts'
 import { deployPasser, type Passer } from '../support/token.ts'
-
-vi.setConfig({ testTimeout: 90_000 })
 
 let anvil: Anvil
 let proxy: Proxy

@@ -2,13 +2,11 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { statement } from '../../src/db/db.ts'
 import { openPurseDatabase } from '../../src/purse/database.ts'
 import { systemRuntime } from '../../src/runtime.ts'
 import { answerOf, run } from '../support/program.ts'
-
-vi.setConfig({ testTimeout: 90_000 })
 
 const runtime = systemRuntime('silent')
 let folder: string

@@ -18,7 +18,7 @@ import {
 } from '../support/upstream.ts'
 
 /** On a busy machine too. */
-const PATIENCE_MS = 120_000
+const PATIENCE_MS = 360_000
 const PATIENCE = { timeout: PATIENCE_MS, interval: 50 }
 
 const HOOK = new URL('../support/from-source.ts', import.meta.url).href

@@ -79,7 +79,10 @@ describe('a till that is served', () => {
   })
 
   test('counts calls by how they ended, and says which upstream is down without being unready', async () => {
-    expect(await (await fetch(`${till.url}/readyz`)).json()).toEqual({ status: 'ok', checks: ['database'] })
+    expect(await (await fetch(`${till.url}/readyz`)).json()).toEqual({
+      status: 'ok',
+      checks: ['database', 'restore'],
+    })
     for (const model of ['direct', 'direct', 'spare']) {
       const response = await fetch(`${till.url}/v1/chat/completions`, {
         method: 'POST',

@@ -7,11 +7,9 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { createClient } from '@libsql/client'
 import * as fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BIN, run } from '../support/program.ts'
 import { type Answer, openShop, type Shop, startWorld, verify, type World } from './shop.ts'
-
-vi.setConfig({ testTimeout: 180_000 })
 
 const PAGE = 4096
 /** Kinds of page that point to no other ("Database File Format", section 1.6). */

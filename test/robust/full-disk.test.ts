@@ -2,10 +2,8 @@
 import { spawnSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Answer, openShop, type Shop, startWorld, verify, type World } from './shop.ts'
-
-vi.setConfig({ testTimeout: 90_000 })
 
 /** Mounting takes root. In CI, which is root, a test that cannot mount fails. */
 const mayMount = process.getuid?.() === 0 && process.platform === 'linux'

@@ -1,11 +1,9 @@
 /** What keeps a till from selling or crediting until a human has looked: `/readyz` and `doctor` say so, and what to do. */
 import { join } from 'node:path'
 import { createClient } from '@libsql/client'
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { run } from '../support/program.ts'
 import { type Answer, openShop, type Shop, startWorld, type World } from './shop.ts'
-
-vi.setConfig({ testTimeout: 90_000 })
 
 let world: World
 let database: string
