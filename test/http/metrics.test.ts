@@ -116,7 +116,7 @@ describe('a till that is served', () => {
     expect(text).not.toContain(account)
     expect(await (await fetch(`${till.url}/readyz`)).json()).toEqual({
       status: 'ok',
-      checks: ['database'],
+      checks: ['database', 'restore'],
       degraded: ['upstream gone'],
     })
   })
