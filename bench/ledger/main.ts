@@ -13,6 +13,7 @@ import { ACCOUNTS, type Job, type Measured, type System } from './shape.ts'
 const HELP = `npm run bench -- ledger [options]
   --quick        one round of short measurements, 1 and 256 callers, 100000 rows
   --rows N       only with a journal of N rows; by default 100000 and 10000000 (about 5 GB on disk, kept as a seed)
+  --callers N    only with N callers; by default 1, 16, 256 and 1024
   --rounds N     rounds; the medians are compared (5)
   --json         the result as one JSON object on stdout`
 
@@ -26,6 +27,7 @@ export async function run(args: string[]): Promise<void> {
       quick: { type: 'boolean', default: false },
       rows: { type: 'string' },
       rounds: { type: 'string' },
+      callers: { type: 'string' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -37,16 +39,17 @@ export async function run(args: string[]): Promise<void> {
   const quick = options.quick
   const sizes = options.rows ? [Number(options.rows)] : quick ? [100_000] : [100_000, 10_000_000]
   const rounds = Number(options.rounds ?? (quick ? 1 : 5))
-  if (![...sizes, rounds].every((n) => Number.isSafeInteger(n) && n > 0)) throw new Error(HELP)
+  const only = options.callers === undefined ? undefined : Number(options.callers)
+  if (![...sizes, rounds, only ?? 1].every((n) => Number.isSafeInteger(n) && n > 0)) throw new Error(HELP)
   await install('better-sqlite3')
-  const cases = casesOf(sizes, quick)
+  const cases = casesOf(sizes, quick, only)
   const times = quick ? { warmMs: 800, measureMs: 1_000 } : { warmMs: 1_500, measureMs: 2_000 }
   const result = await measureAll(cases, rounds, times)
   console.log(options.json ? JSON.stringify(result, null, 2) : report(result))
 }
 
-function casesOf(sizes: readonly number[], quick: boolean): Case[] {
-  const callers = quick ? [1, 256] : [1, 16, 256, 1_024]
+function casesOf(sizes: readonly number[], quick: boolean, only: number | undefined): Case[] {
+  const callers = only ? [only] : quick ? [1, 256] : [1, 16, 256, 1_024]
   return sizes.flatMap((rows) =>
     callers.flatMap((count) => [1, ACCOUNTS].map((accounts) => ({ rows, callers: count, accounts }))),
   )

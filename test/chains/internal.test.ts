@@ -247,4 +247,16 @@ describe('an address with a past', () => {
     expect(await used(spender)).toBe(true)
     expect(await used(clean)).toBe(false)
   })
+
+  it('is looked for again while the node replaces its latest block, and not for ever', async () => {
+    const chain = world.openWith({ rpc: [proxy.url] })
+    let errors = 1
+    proxy.decide = ({ method }) =>
+      method === 'eth_getBalance' && errors-- > 0
+        ? { error: { code: -32000, message: 'header not found' } }
+        : 'pass'
+    expect(await chain.hasHistory?.(fresh())).toBe(false)
+    errors = Number.POSITIVE_INFINITY
+    await expect(chain.hasHistory?.(fresh())).rejects.toMatchObject({ code: 'chain_unavailable' })
+  })
 })

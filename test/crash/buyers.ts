@@ -150,6 +150,12 @@ export async function askForInvoices(buyers: Buyers, name: AccountName, dice: Di
     const again = requests.length > 0 && dice.chance(15)
     const request = again ? (requests[dice.between(0, requests.length - 1)] ?? {}) : invoiceRequest(dice)
     const answer = await till.ask((sessions) => sessions[name].call('create_invoice', request))
+    if (answer.data['code'] === 'chain_unavailable') {
+      // A node that reorganises may not know its own tip for a moment: nothing was promised, so it is asked again.
+      count(buyers.tally, 'chain_unavailable')
+      await delay(200)
+      continue
+    }
     if (answer.isError) {
       problems.push(`create_invoice was refused: ${answer.text}`)
       return

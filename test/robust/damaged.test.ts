@@ -161,9 +161,9 @@ const asRoot = process.getuid?.() === 0
 if (!asRoot) console.warn('The read-only database is skipped: to become another user takes root.')
 const NOBODY = 65_534
 
-test.runIf(process.env['CI'] && !asRoot)('runs as root in CI', () => {
-  expect(asRoot).toBe(true)
-})
+if (process.env['CI'] && !asRoot) {
+  test('a read-only database is tested in CI, which takes root', () => expect.fail('CI does not run as root'))
+}
 
 describe.runIf(asRoot)('a database that this user cannot write', () => {
   test.each([

@@ -75,9 +75,9 @@ async function untilRefused(
   throw new Error('the disk never became full')
 }
 
-test.runIf(process.env['CI'] && !mayMount)('runs as root in CI', () => {
-  expect(mayMount).toBe(true)
-})
+if (process.env['CI'] && !mayMount) {
+  test('a full disk is tested in CI, which takes root', () => expect.fail('CI does not run as root'))
+}
 
 describe.runIf(mayMount)('a full disk', () => {
   test('refuses calls and invoices, keeps what was acknowledged, and goes on when there is space', async () => {

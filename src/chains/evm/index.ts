@@ -51,7 +51,7 @@ export function evmChain(network: EvmNetwork, key: ReceiveKey): Chain {
     paidBy: (txid, address, signal) =>
       readingChain(id, signal, () => paidBy(id, each, { txid, address, signal })),
     hasHistory: (address, signal) =>
-      readingChain(id, signal, () => hasEvmHistory({ rpc, assets, address, signal })),
+      readingChain(id, signal, () => hasEvmHistory({ rpc, runtime, assets, address, signal })),
     endpoints: (signal) => Promise.all(each.map((source) => reportOf(source, signal))),
   }
 }
