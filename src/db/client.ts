@@ -79,6 +79,7 @@ export async function openDb({
     const db: Db = {
       query: (sql, args) => reader.query(sql, args),
       typed: reader.typed,
+      overlaps: !remote,
       commit: (statements) => writer.commit(statements),
       async close() {
         await writer.close()

@@ -1,6 +1,6 @@
 /**
  * The one place that writes. Every commit is one transaction, one after the other within this process: to a file on a
- * connection of our own (local.ts), to a server as one `batch(..., 'write')`.
+ * connection of our own (local.ts), which takes them as they come; to a server as one `batch(..., 'write')`.
  *
  * The driver's durability trap (libsql-client-ts#352): a statement that met SQLITE_BUSY stays open on its connection,
  * and whatever a later `execute(INSERT)` acknowledges there is never committed. Hence no `execute` for writes, and a
@@ -32,17 +32,19 @@ export interface Writer {
 }
 
 export function createWriter({ runtime, to }: WriterOptions): Writer {
+  const underWay = new Set<Promise<unknown>>()
   let last: Promise<unknown> = Promise.resolve()
   let closed = false
 
   function write(statements: readonly Statement[], recorded: boolean): Promise<Row[][]> {
     if (closed) return Promise.reject(unavailable('The database is closed.', undefined))
-    const done = last.then(() =>
+    const done =
       'client' in to
-        ? commitRemotely(to.client, runtime, statements, recorded)
-        : commitLocally(to, runtime, statements),
-    )
-    last = done.catch(() => undefined)
+        ? last.then(() => commitRemotely(to.client, runtime, statements, recorded))
+        : commitLocally(to, runtime, statements)
+    const ended = done.then(ignore, ignore).finally(() => underWay.delete(ended))
+    underWay.add(ended)
+    last = ended
     return done
   }
 
@@ -51,10 +53,14 @@ export function createWriter({ runtime, to }: WriterOptions): Writer {
     commitKeyed: (statements) => write(statements, false),
     async close() {
       closed = true
-      await last
+      await Promise.all(underWay)
       await ('client' in to ? to.client : to).close()
     },
   }
+}
+
+function ignore(): void {
+  // Whoever asked hears of it.
 }
 
 async function commitLocally(

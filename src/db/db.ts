@@ -24,12 +24,14 @@ export interface Db {
   /** Rows of a SELECT, on a connection that cannot write. INTEGER columns arrive as bigint. */
   query<T = Row>(sql: string, args?: readonly Arg[]): Promise<T[]>
   /**
-   * Commits all statements or none, durably, in order after whatever was committed before.
-   * Returns the rows of each statement that has any.
+   * Commits all statements or none, durably, in the order of being asked (but for one that meets the lock of another
+   * process, and is tried again). Returns the rows of each statement that has any.
    *
    * @throws the failed guard's error; {BursarError} database_unavailable when it stays busy or unreachable.
    */
   commit(statements: readonly Statement[]): Promise<Row[][]>
+  /** Whether a commit that is asked for while another is under way follows it at once, without a way back and forth. */
+  readonly overlaps: boolean
   /**
    * Typed reads of the tables in schema.ts, on the same connection as `query`. Loaded when first asked for: drizzle
    * takes longer to load than everything else that an MCP client waits for.

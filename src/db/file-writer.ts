@@ -7,11 +7,11 @@ import { Worker } from 'node:worker_threads'
 import { LibsqlBatchError } from '@libsql/client'
 import type { Row, Statement } from './db.ts'
 import { unavailable } from './failure.ts'
-import { type LocalOptions, openLocal } from './local.ts'
+import { type LocalOptions, openLocal, type Result, rowsOf } from './local.ts'
 import type { Answered, Asked, Failed } from './thread.ts'
 
 export interface FileWriter {
-  /** Asked for one at a time. @throws {LibsqlBatchError} and as said in `Local` */
+  /** One after the other, in the order of being asked. @throws {LibsqlBatchError} and as said in `Local` */
   commit(statements: readonly Statement[]): Promise<Row[][]>
   close(): Promise<void>
 }
@@ -58,7 +58,8 @@ export function openFileWriter({ threadAfter = THREAD_AFTER, ...file }: FileWrit
         if (threadAfter === 0) await started.ready
       }
       made += weightOf(statements)
-      return thread ? await thread.commit(statements) : here.commit(statements)
+      const results = thread ? await thread.commit(statements) : here.commit(statements)
+      return results.map(rowsOf)
     },
     async close() {
       here.close()
@@ -80,12 +81,12 @@ interface Thread {
   readonly ready: Promise<boolean>
   /** It is no more, and neither is its connection. */
   readonly ended: Promise<unknown>
-  commit(statements: readonly Statement[]): Promise<Row[][]>
+  commit(statements: readonly Statement[]): Promise<Result[]>
   close(): Promise<unknown>
 }
 
 interface Waiting {
-  readonly resolve: (rows: Row[][]) => void
+  readonly resolve: (results: Result[]) => void
   readonly reject: (reason: unknown) => void
 }
 
@@ -94,18 +95,18 @@ function startThread(options: LocalOptions): Thread {
   const file = new URL(`thread${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url)
   const worker = new Worker(file, { workerData: options, name: 'bursar-writer' })
   const numbers = new Map<string, number>()
-  let waiting: Waiting | undefined
+  /** In the order of their commits, which is that of the answers. */
+  const waiting: Waiting[] = []
   let cause: unknown
   let closing = false
 
   /** It keeps the process alive only while somebody waits for it: a commit, or whoever closes it. */
   function letGo(): void {
-    if (!closing) worker.unref()
+    if (!closing && waiting.length === 0) worker.unref()
   }
 
   function settle(): Waiting | undefined {
-    const settled = waiting
-    waiting = undefined
+    const settled = waiting.shift()
     letGo()
     return settled
   }
@@ -116,7 +117,7 @@ function startThread(options: LocalOptions): Thread {
   })
   worker.on('message', (answered: Answered | 'ready') => {
     if (answered === 'ready') letGo()
-    else if ('rows' in answered) settle()?.resolve(answered.rows)
+    else if ('results' in answered) settle()?.resolve(answered.results)
     else settle()?.reject(errorOf(answered.failed))
   })
   worker.on('error', (thrown) => {
@@ -124,9 +125,8 @@ function startThread(options: LocalOptions): Thread {
   })
   const ended = new Promise<void>((resolve) =>
     worker.once('exit', () => {
-      settle()?.reject(
-        unavailable('The thread that writes has ended; its last commit may have been made.', cause),
-      )
+      const gone = unavailable('The thread that writes has ended; its last commit may have been made.', cause)
+      for (const each of waiting.splice(0)) each.reject(gone)
       resolve()
     }),
   )
@@ -136,7 +136,7 @@ function startThread(options: LocalOptions): Thread {
     ended,
     commit: (statements) =>
       new Promise((resolve, reject) => {
-        waiting = { resolve, reject }
+        waiting.push({ resolve, reject })
         worker.ref()
         // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
         worker.postMessage(askedOf(statements, numbers))

@@ -1,7 +1,7 @@
 /**
  * Group commit: small writes of many callers become one commit. Items that arrive while a group is being committed
- * form the next one, so groups grow with the load, and a lone caller waits for nobody. A next group that is full is made
- * ready meanwhile, and leaves before the callers of the first hear of it.
+ * form the next one, so groups grow with the load, and a lone caller waits for nobody. Where commits may overlap, the
+ * next one leaves as soon as it is as large as the one under way, so that whoever commits never waits for this side.
  */
 export interface GroupOptions<Item, Result> {
   /** Most items in one commit. */
@@ -15,9 +15,11 @@ export interface GroupOptions<Item, Result> {
   readonly conflicts: (item: Item) => readonly string[]
   /**
    * Makes a group ready; what is returned commits it. One result for each item, in order; an Error among them refuses
-   * just that item. Each group is made ready after the one before, and committed when that one has been.
+   * just that item. Each group is made ready, and its commit begun, after the one before.
    */
   readonly prepare: (items: readonly Item[]) => () => Promise<readonly (Result | Error)[]>
+  /** Whether a second group may be committed while one is under way; default false. */
+  readonly overlap?: boolean
   /** Whether a failed group is worth splitting, to find the one item that broke it. */
   readonly splittable: (thrown: unknown) => boolean
 }
@@ -37,6 +39,7 @@ interface Entry<Item, Result> {
 
 type Outcome<Result> = { readonly results: readonly (Result | Error)[] } | { readonly thrown: unknown }
 
+/** Made ready to be committed. */
 interface Ready<Item, Result> {
   readonly entries: readonly Entry<Item, Result>[]
   /** Never rejects. */
@@ -44,51 +47,43 @@ interface Ready<Item, Result> {
 }
 
 export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): Group<Item, Result> {
+  const { limit, overlap = false } = options
   let waiting: Entry<Item, Result>[] = []
-  let ready: Ready<Item, Result> | undefined
-  let running = false
+  const underWay = new Set<readonly Entry<Item, Result>[]>()
   let scheduled = false
   const onIdle: (() => void)[] = []
-  const isIdle = (): boolean => waiting.length === 0 && !running && !scheduled
+  const isIdle = (): boolean => waiting.length === 0 && underWay.size === 0 && !scheduled
+
+  function isDue(): boolean {
+    if (waiting.length === 0 || underWay.size > 1) return false
+    const [first] = underWay
+    return first === undefined || (overlap && waiting.length >= Math.min(first.length, limit))
+  }
 
   function schedule(): void {
-    const wanted = running ? !ready && waiting.length >= options.limit : waiting.length > 0
-    if (scheduled || !wanted) return
+    if (scheduled || !isDue()) return
     scheduled = true
     options.schedule(() => {
       scheduled = false
-      if (!running) void run()
-      else ready ??= takeNext()
+      flush()
     })
   }
 
-  function takeNext(): Ready<Item, Result> {
+  function flush(): void {
+    while (isDue()) void commitNext()
+  }
+
+  async function commitNext(): Promise<void> {
     const [entries, rest] = takeGroup(waiting, options)
     waiting = rest
-    return makeReady(entries, options)
-  }
-
-  function takeReady(): Ready<Item, Result> | undefined {
-    const next = ready
-    ready = undefined
-    return next
-  }
-
-  async function run(): Promise<void> {
-    running = true
-    let group: Ready<Item, Result> | undefined = takeNext()
-    let committing = group.commit()
-    while (group) {
-      const { entries }: Ready<Item, Result> = group
-      const outcome = await committing
-      const again = 'thrown' in outcome && entries.length > 1 && options.splittable(outcome.thrown)
-      if (again) await commitHalves(entries, options)
-      group = takeReady()
-      if (group) committing = group.commit()
-      if (!again) settle(entries, outcome)
-    }
-    running = false
-    schedule()
+    underWay.add(entries)
+    const outcome = await makeReady(entries, options).commit()
+    const again = 'thrown' in outcome && entries.length > 1 && options.splittable(outcome.thrown)
+    if (again) await commitHalves(entries, options)
+    underWay.delete(entries)
+    // Before the callers of this one hear of it, which takes them a while.
+    flush()
+    if (!again) settle(entries, outcome)
     if (isIdle()) for (const resolve of onIdle.splice(0)) resolve()
   }
 

@@ -20,8 +20,8 @@ export interface LocalOptions {
 }
 
 export interface Local {
-  /** Commits all statements or none. Returns the rows of each. @throws {LibsqlBatchError} with the statement's index */
-  commit(statements: readonly Pick<Statement, 'sql' | 'args'>[]): Row[][]
+  /** Commits all statements or none. Returns the result of each. @throws {LibsqlBatchError} with the statement's index */
+  commit(statements: readonly Pick<Statement, 'sql' | 'args'>[]): Result[]
   /** @throws {LibsqlBatchError} */
   query(sql: string, args: readonly Arg[]): Result
   /** Runs SQL without values, whatever rows it has. @throws {LibsqlBatchError} */
@@ -107,21 +107,21 @@ function connect({ path, busyTimeoutMs, use }: LocalOptions): Connection {
   return connection
 }
 
-function commit(connection: Connection, statements: readonly Pick<Statement, 'sql' | 'args'>[]): Row[][] {
+function commit(connection: Connection, statements: readonly Pick<Statement, 'sql' | 'args'>[]): Result[] {
   const { database } = connection
   let index = -1
   try {
     // exec leaves no statement open when it fails, as a prepared BEGIN that met a lock does.
     database.exec('BEGIN IMMEDIATE')
-    const rows: Row[][] = []
+    const results: Result[] = []
     for (const { sql, args } of statements) {
       index++
       if (!database.inTransaction) throw new Error('A statement ended the transaction of its commit.')
-      rows.push(rowsOf(runPrepared(connection, sql, args)))
+      results.push(runPrepared(connection, sql, args))
     }
     index = -1
     database.exec('COMMIT')
-    return rows
+    return results
   } catch (thrown) {
     const error = errorOf(thrown, index)
     if (database.inTransaction) database.exec('ROLLBACK')

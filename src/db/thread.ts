@@ -4,8 +4,8 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { LibsqlBatchError } from '@libsql/client'
-import type { Arg, Row } from './db.ts'
-import { type LocalOptions, openLocal } from './local.ts'
+import type { Arg } from './db.ts'
+import { type LocalOptions, openLocal, type Result } from './local.ts'
 
 /** One commit. A text goes over once, with its number; from then on the number stands for it. */
 export interface Asked {
@@ -13,7 +13,8 @@ export interface Asked {
   readonly statements: readonly (readonly [number: number, args: readonly Arg[]])[]
 }
 
-export type Answered = { readonly rows: Row[][] } | { readonly failed: Failed }
+/** Not as rows yet: the names of their columns would travel with each of them. */
+export type Answered = { readonly results: Result[] } | { readonly failed: Failed }
 
 /** The driver's error, which would lose its class on the way; `index` is missing for any other. */
 export interface Failed {
@@ -35,7 +36,7 @@ port.postMessage('ready')
 function answer({ texts: added, statements }: Asked): Answered {
   for (const [number, sql] of added) texts.set(number, sql)
   try {
-    return { rows: local.commit(statements.map(([number, args]) => ({ sql: textOf(number), args }))) }
+    return { results: local.commit(statements.map(([number, args]) => ({ sql: textOf(number), args }))) }
   } catch (thrown) {
     return { failed: failedOf(thrown) }
   }

@@ -20,6 +20,7 @@ const GROUP_LIMIT = 512
 export function openLedger({ db, runtime, schedule = soon }: OpenLedger): Ledger {
   const changes = createGroup<Change, Changed>({
     limit: GROUP_LIMIT,
+    overlap: db.overlaps,
     schedule,
     conflicts: conflictsOf,
     prepare(group) {

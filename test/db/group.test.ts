@@ -93,37 +93,75 @@ test('a failure that concerns all is told to all, and the next group goes on', a
   expect(groups).toEqual([['a', 'b'], ['c']])
 })
 
-test('a full group is made ready while the one before is committed, and leaves before that one is answered', async () => {
+/** Commits that end when they are told to. */
+function stepwise(overlap: boolean) {
   const seen: string[] = []
-  let finish = (): void => undefined
+  const underWay = new Map<string, (thrown?: Error) => void>()
   const { group } = words({
-    limit: 2,
+    limit: 3,
+    overlap,
     prepare: (items) => {
-      seen.push(`prepare ${items.join('')}`)
-      return async () => {
-        seen.push(`commit ${items.join('')}`)
-        if (items[0] === 'a') await new Promise<void>((resolve) => (finish = resolve))
-        return items
+      const name = items.join('')
+      seen.push(`prepare ${name}`)
+      return () => {
+        seen.push(`commit ${name}`)
+        return new Promise((resolve, reject) =>
+          underWay.set(name, (thrown) => (thrown ? reject(thrown) : resolve(items))),
+        )
       }
     },
   })
   const turn = () => new Promise((resolve) => setImmediate(resolve))
-  const answered = group.add('a').then(() => seen.push('answer a'))
-  await turn()
-  const rest = ['b', 'c', 'd'].map((item) => group.add(item))
-  await turn()
-  expect(seen).toEqual(['prepare a', 'commit a', 'prepare bc'])
-  finish()
-  await Promise.all([answered, ...rest])
-  expect(seen).toEqual([
-    'prepare a',
-    'commit a',
-    'prepare bc',
-    'commit bc',
-    'answer a',
-    'prepare d',
-    'commit d',
-  ])
+  return {
+    seen,
+    async add(...items: string[]) {
+      for (const item of items) {
+        group.add(item).then(
+          () => seen.push(`answer ${item}`),
+          () => seen.push(`refuse ${item}`),
+        )
+      }
+      await turn()
+      return seen.splice(0)
+    },
+    async end(name: string, thrown?: Error) {
+      underWay.get(name)?.(thrown)
+      await turn()
+      return seen.splice(0)
+    },
+    idle: () => group.idle(),
+  }
+}
+
+test('a next group that is as large as the one under way follows it at once, and no third one', async () => {
+  const { add, end, idle } = stepwise(true)
+  expect(await add('a', 'b')).toEqual(['prepare ab', 'commit ab'])
+  expect(await add('c')).toEqual([])
+  expect(await add('d')).toEqual(['prepare cd', 'commit cd'])
+  expect(await add('e', 'f', 'g', 'h')).toEqual([])
+  expect(await end('ab')).toEqual(['prepare efg', 'commit efg', 'answer a', 'answer b'])
+  expect(await end('cd')).toEqual(['answer c', 'answer d'])
+  expect(await end('efg')).toEqual(['prepare h', 'commit h', 'answer e', 'answer f', 'answer g'])
+  expect(await end('h')).toEqual(['answer h'])
+  await idle()
+})
+
+test('what a split group leaves over comes after the group that followed it', async () => {
+  const { add, end } = stepwise(true)
+  await add('a', 'b')
+  await add('c', 'd')
+  expect(await end('ab', new Error('broken'))).toEqual(['prepare a', 'commit a'])
+  expect(await end('a', new Error('broken'))).toEqual(['prepare b', 'commit b', 'refuse a'])
+  expect(await end('cd')).toEqual(['answer c', 'answer d'])
+  expect(await end('b')).toEqual(['answer b'])
+})
+
+test('where commits may not overlap, the next group waits, and leaves before the callers of the first hear of it', async () => {
+  const { add, end } = stepwise(false)
+  expect(await add('a')).toEqual(['prepare a', 'commit a'])
+  expect(await add('b', 'c', 'd', 'e')).toEqual([])
+  expect(await end('a')).toEqual(['prepare bcd', 'commit bcd', 'answer a'])
+  expect(await end('bcd')).toEqual(['prepare e', 'commit e', 'answer b', 'answer c', 'answer d'])
 })
 
 test('a group that cannot be made ready is told so, after whatever was split out of the one before', async () => {
@@ -155,8 +193,15 @@ test('idle waits for what waits and what is under way', async () => {
 test('whatever arrives whenever: each item is committed once, in order among those that conflict', async () => {
   const arrivals = fc.array(fc.array(fc.constantFrom('a', 'b', 'c'), { maxLength: 12 }), { maxLength: 6 })
   await fc.assert(
-    fc.asyncProperty(arrivals, async (turns) => {
-      const { group, groups } = words({ conflicts: (item) => [item[0] ?? ''] })
+    fc.asyncProperty(arrivals, fc.boolean(), async (turns, overlap) => {
+      const { group, groups } = words({
+        overlap,
+        conflicts: (item) => [item[0] ?? ''],
+        async commit(items) {
+          for (let turn = 0; turn < items.length % 3; turn++) await new Promise((go) => setImmediate(go))
+          return items
+        },
+      })
       const asked: string[] = []
       const all: Promise<string>[] = []
       for (const turn of turns) {
