@@ -9,7 +9,15 @@ import { syncTime } from './disk.ts'
 import type { Job, Measured } from './load.ts'
 import { measureMemory } from './memory.ts'
 import { type Case, type Measurements, report, type Sample } from './report.ts'
-import { MODEL, startTarget, startUpstream, TARGETS, type Target, type TargetName } from './targets.ts'
+import {
+  type Load,
+  MODEL,
+  startTarget,
+  startUpstream,
+  TARGETS,
+  type Target,
+  type TargetName,
+} from './targets.ts'
 
 const WARM_UP_MS = 300
 /** Before the first round: compilers and caches. */
@@ -25,8 +33,6 @@ interface Plan {
   readonly modes: readonly Case['mode'][]
   readonly targets: readonly TargetName[]
 }
-
-export type Load = (target: Target, job: Omit<Job, 'port' | 'path' | 'headers' | 'body'>) => Promise<Measured>
 
 export async function run(args: string[]): Promise<void> {
   const { values } = parseArgs({

@@ -1,6 +1,5 @@
 /** `npm run bench -- gateway --memory`: a hundred thousand calls, and what the till's process uses on the way. */
-import type { Load } from './main.ts'
-import type { Memory, Target } from './targets.ts'
+import type { Load, Memory, Target } from './targets.ts'
 
 const CALLS = 100_000
 const STEPS = 10

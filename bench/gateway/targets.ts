@@ -12,6 +12,7 @@ import { createKey } from '../../src/ledger/keys.ts'
 import { openLedger } from '../../src/ledger/open.ts'
 import { systemRuntime } from '../../src/runtime.ts'
 import { printed, type Started, start } from '../../test/support/process.ts'
+import type { Job, Measured } from './load.ts'
 import { portkeyProgram } from './portkey.ts'
 
 export const TARGETS = ['direct', 'pass-through', 'portkey', 'bursar'] as const
@@ -31,6 +32,9 @@ export interface Target {
   output?(): string
   stop(): Promise<void>
 }
+
+/** Asks a target, over and over. */
+export type Load = (target: Target, job: Omit<Job, 'port' | 'path' | 'headers' | 'body'>) => Promise<Measured>
 
 export interface Memory {
   readonly rss: number

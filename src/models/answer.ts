@@ -1,6 +1,5 @@
 /** Reading what upstreams answer, with care: they are strangers, and their prose is never passed on unasked. */
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Busy } from './ending.ts'
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
@@ -29,6 +28,12 @@ export function errorCode(answer: JsonObject | null): string | null {
     if (typeof value === 'string' && /^[a-z][a-z0-9_.-]{0,47}$/i.test(value)) return value
   }
   return null
+}
+
+/** What an upstream without room says. */
+export interface Busy {
+  /** When it wants to be asked again; null when it does not say. */
+  readonly retryAfterMs: number | null
 }
 
 const BUSY: readonly number[] = [429, 503, 529]

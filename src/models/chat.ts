@@ -8,6 +8,7 @@ import type { TokenCounts } from '../credits/prices.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { asRecord, type JsonObject } from './answer.ts'
 import type { Model } from './catalogue.ts'
+import type { Completion } from './ending.ts'
 import { boundInput, estimateInput, limitOutput, readMessageUsage, readUsage } from './meter.ts'
 
 export const CHAT_PATH = '/chat/completions'
@@ -26,12 +27,6 @@ export interface ChatRequest {
   readonly bounds: TokenCounts
   /** Its input alone, estimated: what a call that was sent and never answered is charged for. */
   readonly knownInput: TokenCounts
-}
-
-export interface Completion {
-  readonly text: string
-  readonly finishReason: string
-  readonly usage: TokenCounts | null
 }
 
 /** @throws {BursarError} invalid_request, payload_too_large */

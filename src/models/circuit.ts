@@ -2,8 +2,9 @@
  * Which upstreams are left alone for a while: one that could not be reached, or that has said to come back later. It
  * is remembered by this process only, and it only ever changes the order of asking: where all rest, all are asked.
  */
+
+import type { Busy } from './answer.ts'
 import type { Model } from './catalogue.ts'
-import type { Busy } from './ending.ts'
 
 export interface Circuit {
   /** False while it rests. When the rest is over, one call may try it; the others wait for what becomes of that. */

@@ -1,11 +1,12 @@
 /** How a call can end, as far as its charge is concerned. */
 import type { TokenCounts } from '../credits/prices.ts'
-import type { Completion } from './chat.ts'
+import type { Busy } from './answer.ts'
 import type { LostReason } from './exchange.ts'
 
-export interface Busy {
-  /** When it wants to be asked again; null when it does not say. */
-  readonly retryAfterMs: number | null
+export interface Completion {
+  readonly text: string
+  readonly finishReason: string
+  readonly usage: TokenCounts | null
 }
 
 export type Ending =

@@ -14,15 +14,8 @@ import {
   requestIdOf,
 } from './answer.ts'
 import type { Upstream } from './catalogue.ts'
-import {
-  ANTHROPIC_VERSION,
-  CHAT_PATH,
-  type Completion,
-  MESSAGES_PATH,
-  readCompletion,
-  readMessage,
-} from './chat.ts'
-import type { Ending } from './ending.ts'
+import { ANTHROPIC_VERSION, CHAT_PATH, MESSAGES_PATH, readCompletion, readMessage } from './chat.ts'
+import type { Completion, Ending } from './ending.ts'
 import { type Exchange, exchange, type UpstreamRequest } from './exchange.ts'
 import { readMessageUsage, readUsage } from './meter.ts'
 

@@ -12,6 +12,7 @@ import type { Asset } from '../../money.ts'
 import { type Block, isInternal, isUntraced, type Transfer, untracedKey, type Watched } from '../chain.ts'
 import { ChainMoved, type Header, inParallel, type Reader } from '../follow.ts'
 import { type Call, RpcError } from '../rpc.ts'
+import type { Ask, RawBlock, RawLog, RawReceipt } from './raw.ts'
 import type { Tracer } from './traces.ts'
 import { gainedIn, internalEvidence } from './untraced.ts'
 
@@ -37,33 +38,6 @@ export interface EvmBlock extends Header {
   /** All transactions, in their order: older nodes give traces without naming them. */
   readonly txids: readonly string[]
   readonly offers: readonly { readonly txid: string; readonly to: string; readonly amount: bigint }[]
-}
-
-/* The members of JSON-RPC answers that are read here (Ethereum execution API). Malformed ones throw when converted. */
-interface RawBlock {
-  readonly number: Hex
-  readonly hash: string
-  readonly parentHash: string
-  readonly timestamp: Hex
-  readonly transactions: readonly RawTransaction[]
-}
-interface RawTransaction {
-  readonly hash: string
-  readonly to: Hex | null
-  readonly value: Hex
-}
-interface RawLog {
-  readonly address: string
-  readonly topics: readonly Hex[]
-  readonly data: Hex
-  readonly blockHash: string
-  readonly transactionHash: string
-  readonly logIndex: Hex
-}
-export interface RawReceipt {
-  readonly blockHash: string
-  readonly status: Hex
-  readonly logs: readonly RawLog[]
 }
 
 /** Blocks traced and read, so far as this reader has tried. */
@@ -120,8 +94,6 @@ export function evmReader(options: EvmReaderOptions): EvmReader {
   }
   return reader
 }
-
-export type Ask = <T>(method: string, ...params: unknown[]) => Promise<T>
 
 interface Context extends EvmReaderOptions {
   readonly native: Asset | undefined

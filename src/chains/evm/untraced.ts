@@ -2,7 +2,7 @@
 import { type Hex, numberToHex } from 'viem'
 import type { Block, Transfer } from '../chain.ts'
 import { RpcError } from '../rpc.ts'
-import type { Ask, RawReceipt } from './transfers.ts'
+import type { Ask, RawReceipt } from './raw.ts'
 
 /**
  * For an endpoint without traces: the transaction succeeded in that block, and the recipient got at least as much
