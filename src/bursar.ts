@@ -110,6 +110,14 @@ export interface PaymentView {
   waiting_for: string | null
 }
 
+/** A payment that no endpoint shows by itself, as its payer knows it. */
+export interface PaymentClaim {
+  /** Hash of its transaction: `0x` and 64 hexadecimal digits. */
+  txid: string
+  /** Where it was paid, if not on the chain of the invoice. */
+  chain?: string
+}
+
 export interface AwaitPayment {
   invoice: string
   timeout_ms: number

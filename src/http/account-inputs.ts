@@ -41,8 +41,10 @@ const print = {
     .describe('Its first 11 characters; with key_hash'),
 }
 
+const externalId = z.string().min(1).max(200)
+
 export const createAccountInput = z.strictObject({
-  external_id: z.string().min(1).max(200).exactOptional().describe("The seller's own name for the account"),
+  external_id: externalId.exactOptional().describe("The seller's own name for the account"),
   ...print,
 })
 export const changeAccountInput = z.strictObject({ frozen: z.boolean() })
@@ -67,6 +69,9 @@ export const pageQuery = z.strictObject({
     .regex(/^([1-9]\d{0,2}|1000)$/, { error: 'expected 1 to 1000' })
     .exactOptional(),
   cursor: id.exactOptional(),
+})
+export const accountsQuery = pageQuery.extend({
+  external_id: externalId.exactOptional().describe('Only the account that the seller calls so'),
 })
 export const keysQuery = pageQuery.extend({ account: id.exactOptional() })
 

@@ -1,6 +1,7 @@
 /** The routes of accounts, agents and keys as machines read them. */
 import { z } from 'zod'
 import {
+  accountsQuery,
   changeAccountInput,
   changeAgentInput,
   createAccountInput,
@@ -26,6 +27,18 @@ export const accountOperations: readonly Operation[] = [
     status: 201,
     output: accountView.extend({ key: keyView.nullable() }),
     errors: ['forbidden', 'conflict'],
+  },
+  {
+    id: 'listAccounts',
+    method: 'get',
+    path: '/v1/accounts',
+    summary:
+      'Accounts with their balances, oldest first. Credits that expired a moment ago may still be in them',
+    key: 'seller',
+    query: accountsQuery,
+    status: 200,
+    output: z.object({ accounts: z.array(accountView), next_cursor: nextCursor }),
+    errors: ['forbidden'],
   },
   {
     id: 'getAccount',

@@ -6,7 +6,7 @@ import { getConnInfo } from '@hono/node-server/conninfo'
 import { type Context, Hono } from 'hono'
 import { checkInput } from '../../tools/tool.ts'
 import { BursarError, invalid } from '../errors.ts'
-import { createAccount, freezeAccount, getAccount } from '../ledger/accounts.ts'
+import { createAccount, freezeAccount, getAccount, listAccounts } from '../ledger/accounts.ts'
 import { createAgent, getAgent, listAgents, updateAgent } from '../ledger/agents.ts'
 import { getBalance } from '../ledger/balance.ts'
 import {
@@ -22,6 +22,7 @@ import {
 import type { Ledger } from '../ledger/ledger.ts'
 import { signUp } from '../ledger/signup.ts'
 import {
+  accountsQuery,
   allowanceOf,
   changeAccountInput,
   changeAgentInput,
@@ -71,7 +72,7 @@ export function accountRoutes(options: AccountRoutesOptions): Hono<HttpEnv> {
   const app = new Hono<HttpEnv>()
   const key = authenticated(options.authenticate)
   const open = signupLimits(options)
-  app.use('/accounts', onlyMethods('POST'))
+  app.use('/accounts', onlyMethods('GET', 'HEAD', 'POST'))
   app.use('/accounts/:id', onlyMethods('GET', 'HEAD', 'PATCH'), key)
   app.use('/accounts/:id/agents', onlyMethods('GET', 'HEAD', 'POST'), key)
   app.use('/accounts/:id/agents/:agent', onlyMethods('GET', 'HEAD', 'PATCH'), key)
@@ -88,6 +89,7 @@ export function accountRoutes(options: AccountRoutesOptions): Hono<HttpEnv> {
     },
     (c) => sellerSignup(options, c),
   )
+  app.get('/accounts', key, (c) => accountsPage(options, c))
   addAccountRoutes(app, options)
   addAgentRoutes(app, options)
   addKeyRoutes(app, options)
@@ -170,6 +172,17 @@ function addKeyRoutes(app: Hono<HttpEnv>, { ledger, keys }: AccountService): voi
 async function accountWithBalance(ledger: Ledger, id: string): Promise<ReturnType<typeof wireAccount>> {
   const [account, balance] = await Promise.all([getAccount(ledger, id), getBalance(ledger, id)])
   return wireAccount(account, balance)
+}
+
+async function accountsPage({ ledger }: AccountService, c: Ctx): Promise<Response> {
+  onlySeller(c.get('principal'))
+  const { external_id: externalId, ...query } = checkInput(
+    { name: c.req.path, input: accountsQuery },
+    c.req.query(),
+  )
+  const named = externalId === undefined ? {} : { externalId }
+  const { page, ...rest } = await paged(query, (at) => listAccounts(ledger, { ...named, ...at }))
+  return c.json({ accounts: page.map((each) => wireAccount(each, each)), ...rest })
 }
 
 async function sellerSignup({ ledger }: AccountService, c: Ctx): Promise<Response> {

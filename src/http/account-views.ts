@@ -1,5 +1,6 @@
 /** Accounts, agents and keys as they go over the wire: credits as decimals with six places, times as ISO 8601. */
 import { z } from 'zod'
+import type { AccountView, AgentView, KeyView as WireKey } from '../accounts.ts'
 import type { Account } from '../ledger/accounts.ts'
 import type { Agent } from '../ledger/agents.ts'
 import { type AllowanceStanding, isLimited, leftOf } from '../ledger/allowance.ts'
@@ -16,7 +17,7 @@ export const accountView = z.object({
   created_at: text,
   available: text.describe('credits'),
   held: text.describe('credits'),
-})
+}) satisfies z.ZodType<AccountView>
 
 export const agentView = z.object({
   id: text,
@@ -34,7 +35,7 @@ export const agentView = z.object({
       month_left: limit.describe('of per_month, until the month ends in UTC'),
     })
     .nullable(),
-})
+}) satisfies z.ZodType<AgentView>
 
 export const keyView = z.object({
   id: text,
@@ -46,12 +47,12 @@ export const keyView = z.object({
   created_at: text,
   last_used_at: text.nullable().describe('to the minute or so'),
   revoked_at: text.nullable(),
-})
+}) satisfies z.ZodType<WireKey>
 
 export function wireAccount(
   account: Account,
   { available, held }: { readonly available: MicroCredits; readonly held: MicroCredits },
-): z.output<typeof accountView> {
+): AccountView {
   return {
     id: account.id,
     external_id: account.externalId,
@@ -62,7 +63,7 @@ export function wireAccount(
   }
 }
 
-export function wireAgent(agent: Agent): z.output<typeof agentView> {
+export function wireAgent(agent: Agent): AgentView {
   return {
     id: agent.id,
     account: agent.account,
@@ -73,7 +74,7 @@ export function wireAgent(agent: Agent): z.output<typeof agentView> {
   }
 }
 
-function wireAllowance(standing: AllowanceStanding): z.output<typeof agentView>['allowance'] {
+function wireAllowance(standing: AllowanceStanding): AgentView['allowance'] {
   if (!isLimited(standing)) return null
   const left = leftOf(standing)
   return {
@@ -86,7 +87,7 @@ function wireAllowance(standing: AllowanceStanding): z.output<typeof agentView>[
   }
 }
 
-export function wireKey(key: KeyView): z.output<typeof keyView> {
+export function wireKey(key: KeyView): WireKey {
   return {
     id: key.id,
     prefix: key.prefix,

@@ -3,13 +3,13 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import { invoiceId } from '../../tools/fields.ts'
 import { checkInput } from '../../tools/tool.ts'
-import { invoice } from '../../tools/views.ts'
-import type { InvoiceView } from '../bursar.ts'
+import type { InvoiceView, PaymentClaim } from '../bursar.ts'
 import { BursarError } from '../errors.ts'
 import type { ClaimPayment } from '../invoices/claim.ts'
 import { jsonOf } from './body.ts'
 import type { Operation } from './operation.ts'
 import { type Authenticate, authenticated, type HttpEnv, onlyMethods } from './security.ts'
+import { signedInvoice } from './till-routes.ts'
 
 export interface ClaimRoutesOptions {
   readonly authenticate: Authenticate
@@ -26,7 +26,7 @@ const claimInput = z.strictObject({
     .max(80)
     .exactOptional()
     .describe('Where it was paid, if not on the chain of the invoice'),
-})
+}) satisfies z.ZodType<PaymentClaim>
 
 export const claimOperations: readonly Operation[] = [
   {
@@ -37,7 +37,7 @@ export const claimOperations: readonly Operation[] = [
     key: 'any',
     body: claimInput,
     status: 200,
-    output: invoice,
+    output: signedInvoice,
     errors: ['not_found', 'conflict', 'chain_unavailable'],
   },
 ]

@@ -38,7 +38,7 @@ const usageQuery = listUsageInput.extend({
   until: time.exactOptional(),
 })
 const text = z.string()
-const signedInvoice = invoice.extend({
+export const signedInvoice = invoice.extend({
   signed: z.object({ payload: text, signature: text, payee: text }),
 })
 

@@ -72,14 +72,19 @@ export async function findAccount({ db }: Ledger, name: string): Promise<Account
   return row ? accountOf(row) : null
 }
 
-/** Accounts with their balances, oldest first, from the one behind `after` on. */
+/** Accounts with their balances, oldest first, from the one behind `after` on; or the one of that name. */
 export async function listAccounts(
   { db }: Ledger,
-  { after, limit }: { readonly after?: string; readonly limit: number },
+  {
+    after = '',
+    limit,
+    externalId,
+  }: { readonly after?: string; readonly limit: number; readonly externalId?: string },
 ): Promise<ListedAccount[]> {
+  const named = externalId === undefined ? '' : 'AND external_id = ?3'
   const rows = await db.query<AccountRow & { available: bigint; held: bigint }>(
-    `SELECT ${COLUMNS}, available, held FROM account WHERE id > ? ORDER BY id LIMIT ?`,
-    [after ?? '', BigInt(limit)],
+    `SELECT ${COLUMNS}, available, held FROM account WHERE id > ?1 ${named} ORDER BY id LIMIT ?2`,
+    [after, BigInt(limit), ...(externalId === undefined ? [] : [externalId])],
   )
   return rows.map((row) => ({ ...accountOf(row), available: row.available, held: row.held }))
 }

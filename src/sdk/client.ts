@@ -8,10 +8,13 @@ import type {
   InvoiceView,
   ListUsage,
   Offers,
+  PaymentClaim,
   UsageEntry,
   UsagePage,
 } from '../bursar.ts'
+import { type Accounts, type Agents, accountsOver, agentsOver, type Keys, keysOver } from './accounts.ts'
 import { awaitPayment } from './await-payment.ts'
+import { type Paged, paged, queryOf } from './pages.ts'
 import { type ClientOptions, createTransport, type RequestOptions, type Transport } from './request.ts'
 
 export interface Client {
@@ -26,6 +29,14 @@ export interface Client {
    * connections; break off with the loop, or with `signal`.
    */
   awaitPayment(id: string, options?: RequestOptions): AsyncGenerator<InvoiceView, void>
+  /**
+   * Credits a payment to this invoice that a contract made and that the till's endpoints do not show by themselves. With
+   * the key that the invoice belongs to, or the seller's. Safe to repeat: a payment is credited once.
+   *
+   * @throws {BursarError} not_found (no such invoice, or the transaction paid nothing to its address), conflict (its
+   *   block has not been read yet), invalid_request (its chain needs no claims), chain_unavailable
+   */
+  claimPayment(invoice: string, claim: PaymentClaim, options?: RequestOptions): Promise<InvoiceView>
   balance(options?: RequestOptions): Promise<BalanceView>
   /** Receipts, newest first: `for await (const receipt of client.usage())` reads page after page. */
   usage(query?: ListUsage, options?: RequestOptions): Usage
@@ -37,13 +48,12 @@ export interface Client {
   callModel(input: CallModel, options?: RequestOptions): Promise<CallResult>
   /** For services that meter themselves; `meter()` does it for you. */
   readonly holds: Holds
+  readonly accounts: Accounts
+  readonly agents: Agents
+  readonly keys: Keys
 }
 
-export interface Usage extends AsyncIterable<UsageEntry> {
-  /** One page, from `query.cursor` on. */
-  page(): Promise<UsagePage>
-  pages(): AsyncGenerator<UsagePage, void>
-}
+export type Usage = Paged<UsageEntry, UsagePage>
 
 /** A model may take as long as its upstream does. */
 const CALL_TIMEOUT_MS = 900_000
@@ -59,14 +69,23 @@ export function createClient(options: ClientOptions): Client {
     createInvoice: (input, more) => spend(transport, '/v1/invoices', input, more),
     getInvoice: (id, more) => get(`/v1/invoices/${encodeURIComponent(id)}`, more),
     awaitPayment: (id, more) => awaitPayment(transport, id, more),
+    claimPayment: (id, body, more) =>
+      transport.json({ ...more, method: 'POST', path: `/v1/invoices/${encodeURIComponent(id)}/claim`, body }),
     balance: (more) => get('/v1/balance', more),
-    usage: (query = {}, more) => usage((at) => get(`/v1/usage${queryOf({ ...query, ...at })}`, more)),
+    usage: (query: ListUsage = {}, more) =>
+      paged(
+        (at) => get<UsagePage>(`/v1/usage${queryOf({ ...query, ...at })}`, more),
+        ({ calls }) => calls,
+      ),
     callModel: (input, more) =>
       spend(transport, '/v1/calls', input, {
         ...more,
         timeoutMs: Math.max(options.timeoutMs ?? 0, CALL_TIMEOUT_MS),
       }),
     holds: holdsOver(transport),
+    accounts: accountsOver(transport),
+    agents: agentsOver(transport),
+    keys: keysOver(transport),
   }
 }
 
@@ -90,29 +109,4 @@ function spend<T>(
   more: RequestOptions & { readonly timeoutMs?: number } = {},
 ): Promise<T> {
   return transport.json<T>({ ...more, method: 'POST', path, body, idempotencyKey })
-}
-
-function usage(read: (at: { cursor?: string }) => Promise<UsagePage>): Usage {
-  async function* pages(): AsyncGenerator<UsagePage, void> {
-    let page = await read({})
-    for (;;) {
-      yield page
-      if (page.next_cursor === null) return
-      page = await read({ cursor: page.next_cursor })
-    }
-  }
-  return {
-    page: () => read({}),
-    pages,
-    async *[Symbol.asyncIterator]() {
-      for await (const page of pages()) yield* page.calls
-    },
-  }
-}
-
-function queryOf(query: ListUsage): string {
-  const given = Object.entries(query).flatMap(([name, value]): [string, string][] =>
-    value === undefined ? [] : [[name, String(value)]],
-  )
-  return given.length === 0 ? '' : `?${new URLSearchParams(given).toString()}`
 }

@@ -1,5 +1,25 @@
 /** The package's public side: `import { createClient, meter } from 'bursar'`. Runs wherever there is `fetch`. */
 export type {
+  AccountPage,
+  AccountView,
+  AgentPage,
+  AgentView,
+  Allowance,
+  AllowanceView,
+  ChangeAccount,
+  ChangeAgent,
+  CreateAccount,
+  CreateAgent,
+  KeyHolder,
+  KeyPage,
+  KeyPrint,
+  KeyView,
+  ListAccounts,
+  ListAgents,
+  ListKeys,
+  OpenedAccount,
+} from '../accounts.ts'
+export type {
   BalanceView,
   Bursar,
   CallModel,
@@ -13,6 +33,7 @@ export type {
   InvoiceView,
   ListUsage,
   Offers,
+  PaymentClaim,
   PaymentView,
   ReleaseHold,
   TokenUsage,
@@ -20,7 +41,9 @@ export type {
   UsagePage,
 } from '../bursar.ts'
 export { BursarError, type ErrorCode, type Problem } from '../errors.ts'
+export type { Accounts, Agents, CreatedKey, Keys } from './accounts.ts'
 export { type Client, createClient, type Usage } from './client.ts'
 export { meter } from './meter.ts'
+export type { Paged } from './pages.ts'
 export type { ClientOptions, RequestOptions } from './request.ts'
 export type { Metered, MeterOptions, Payer } from './tab.ts'

@@ -1,14 +1,7 @@
 /** The meter for Express, and whatever else passes Node's own requests and responses with a `next`. */
 import { BursarError } from '../errors.ts'
-import {
-  checkPrice,
-  type Metered,
-  type MeterOptions,
-  openTab,
-  refusalHeaders,
-  sha256,
-  type Tab,
-} from './tab.ts'
+import { sha256 } from './hash.ts'
+import { checkPrice, type Metered, type MeterOptions, openTab, refusalHeaders, type Tab } from './tab.ts'
 
 /** Of a request, what the meter reads. */
 export interface NodeRequest {

@@ -1,14 +1,7 @@
 /** The meter for handlers of the fetch kind: Hono, Next.js, Workers, Deno. */
 import { BursarError } from '../errors.ts'
-import {
-  checkPrice,
-  type Metered,
-  type MeterOptions,
-  openTab,
-  refusalHeaders,
-  sha256,
-  type Tab,
-} from './tab.ts'
+import { sha256 } from './hash.ts'
+import { checkPrice, type Metered, type MeterOptions, openTab, refusalHeaders, type Tab } from './tab.ts'
 
 /**
  * A handler that is paid in credits: held before it runs, charged when its answer is there (a stream's at its end),

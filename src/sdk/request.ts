@@ -34,11 +34,13 @@ export interface RequestOptions {
 }
 
 export interface Ask extends RequestOptions {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   /** With its query. */
   readonly path: string
   readonly body?: unknown
   readonly idempotencyKey?: string
+  /** A repetition could do it twice: asked once, whatever becomes of it. */
+  readonly once?: boolean
   readonly accept?: string
   readonly timeoutMs?: number
 }
@@ -106,12 +108,13 @@ export function createTransport(options: ClientOptions): Transport {
     id: options.id ?? (() => crypto.randomUUID()),
     now: options.now ?? (() => Date.now()),
     async json<T>(ask: Ask): Promise<T> {
+      const most = ask.once ? 0 : retries
       for (let tried = 0; ; tried++) {
         ask.signal?.throwIfAborted()
         try {
           return await attempt(ask, (response) => jsonOf<T>(response, url))
         } catch (thrown) {
-          const again = tried < retries ? waitBefore(thrown, backoff(tried)) : null
+          const again = tried < most ? waitBefore(thrown, backoff(tried)) : null
           if (again === null) throw thrown instanceof Refused ? thrown.error : thrown
           await sleep(again, ask.signal)
         }

@@ -4,6 +4,7 @@
 import type { HoldOptions, Holds, HoldView } from '../bursar.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { formatCredits, type MicroCredits, parseCredits } from '../money.ts'
+import { hex, sha256 } from './hash.ts'
 
 /** Whose credits pay: the buyer's own key, or with a seller's client an account by either of its names. */
 export type Payer = { readonly key: string } | { readonly account: string } | { readonly external_id: string }
@@ -243,15 +244,6 @@ function notSettled({ id, amount }: HoldView, cause: unknown): BursarError {
 function complain(error: BursarError): void {
   // oxlint-disable-next-line no-console -- the log of the service that is metered, whose protocol is not on stdio
   console.error(`bursar: ${error.message} ${error.remedy ?? ''}`)
-}
-
-export async function sha256(text: string | Uint8Array<ArrayBuffer>): Promise<string> {
-  const bytes = typeof text === 'string' ? new TextEncoder().encode(text) : text
-  return hex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)))
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
 /** Headers of a refusal, as a till sends them. */

@@ -2,9 +2,15 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import type { Holds } from '../../src/bursar.ts'
+import type { Bursar, Holds } from '../../src/bursar.ts'
 import { STATUS } from '../../src/errors.ts'
+import { accountRoutes } from '../../src/http/account-routes.ts'
+import { claimRoutes } from '../../src/http/claim-routes.ts'
+import { holdRoutes } from '../../src/http/holds-routes.ts'
 import { operations } from '../../src/http/openapi.ts'
+import { tillRoutes } from '../../src/http/till-routes.ts'
+import { ENDPOINTS } from '../../src/models/endpoints/index.ts'
+import type { Accounts, Agents, Keys } from '../../src/sdk/accounts.ts'
 import { type Client, createClient } from '../../src/sdk/client.ts'
 import { callSuite } from '../support/calls.ts'
 
@@ -57,6 +63,28 @@ describe('the description', () => {
     expect(document.components.schemas.Problem.properties.code.enum).toEqual(Object.keys(STATUS))
   })
 
+  test('has every route that is served', () => {
+    const refuse = () => Promise.reject(new Error('nobody asks'))
+    const bursarFor = (): Bursar => {
+      throw new Error('nobody asks')
+    }
+    const { ledger, runtime } = calls.till
+    const keys = { forget: () => undefined }
+    const signup = { open: false, perHourPerAddress: 1, perHour: 1 }
+    const served = [
+      accountRoutes({ ledger, keys, signup, proxies: 0, authenticate: refuse }),
+      claimRoutes({ authenticate: refuse, claimPayment: refuse }),
+      holdRoutes({ ledger, authenticate: refuse }),
+      tillRoutes({ runtime, authenticate: refuse, bursarFor, stopping: AbortSignal.abort() }),
+    ].flatMap(({ routes }) => routes.filter(({ method }) => method !== 'ALL'))
+    const described = operations.filter((each) => !modelOperations.includes(each))
+    expect([...new Set(served.map(({ method, path }) => `${method} /v1${path}`))].toSorted()).toEqual(
+      described
+        .map(({ method, path }) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`)
+        .toSorted(),
+    )
+  })
+
   test.each(operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const))(
     '%s is there, asks for a key, and refuses as described',
     async (_, { method, path, key, body }) => {
@@ -78,10 +106,14 @@ describe('the description', () => {
   )
 })
 
-/** What each method of the SDK asks, and how to make it. */
+/** What each method of the SDK asks, and how to make it, by a buyer and the seller. */
 const methods: Record<
-  Exclude<keyof Client, 'url' | 'holds'> | `holds.${keyof Holds}`,
-  readonly [operation: string, call: (client: Client) => Promise<unknown>]
+  | Exclude<keyof Client, 'url' | 'holds' | 'accounts' | 'agents' | 'keys'>
+  | `holds.${keyof Holds}`
+  | `accounts.${keyof Accounts}`
+  | `agents.${keyof Agents}`
+  | `keys.${keyof Keys}`,
+  readonly [operation: string, call: (client: Client, seller: Client) => Promise<unknown>]
 > = {
   offers: ['listOffers', (client) => client.offers()],
   createInvoice: ['createInvoice', (client) => client.createInvoice({ rail: 'ethereum:ETH', pack: 'small' })],
@@ -92,6 +124,13 @@ const methods: Record<
       const { id } = await invoice(client)
       calls.till.memory.pay(id)
       return (await Array.fromAsync(client.awaitPayment(id))).map((view) => JSON.stringify(view)).join()
+    },
+  ],
+  claimPayment: [
+    'claimPayment',
+    async (client, seller) => {
+      const { id } = await invoice(client)
+      return seller.claimPayment(id, { txid: calls.till.memory.txidOf(id) })
     },
   ],
   balance: ['getBalance', (client) => client.balance()],
@@ -117,9 +156,55 @@ const methods: Record<
     'releaseHold',
     async (client) => client.holds.release((await client.holds.create({ amount: '0.1' })).id),
   ],
+  'accounts.create': ['createAccount', (_, { accounts }) => accounts.create({ external_id: 'alice' })],
+  'accounts.signUp': [
+    'createAccount',
+    async (_, { accounts }) => {
+      const account = await accounts.signUp()
+      const { key: __, ...shown } = account.key
+      return { ...account, key: shown }
+    },
+  ],
+  'accounts.get': ['getAccount', (client) => client.accounts.get(calls.till.buyer)],
+  'accounts.list': ['listAccounts', (_, { accounts }) => accounts.list({ limit: 1 }).page()],
+  'accounts.change': [
+    'changeAccount',
+    (_, { accounts }) => accounts.change(calls.till.buyer, { frozen: true }),
+  ],
+  'agents.create': ['createAgent', (client) => agent(client)],
+  'agents.get': ['getAgent', async (client) => client.agents.get(calls.till.buyer, (await agent(client)).id)],
+  'agents.list': [
+    'listAgents',
+    async (client) => {
+      await agent(client)
+      return client.agents.list(calls.till.buyer, { limit: 1 }).page()
+    },
+  ],
+  'agents.change': [
+    'changeAgent',
+    async (client) =>
+      client.agents.change(calls.till.buyer, (await agent(client)).id, { allowance: { per_call: '1' } }),
+  ],
+  'keys.create': ['createKey', (client) => client.keys.create({ name: 'laptop' })],
+  'keys.register': [
+    'createKey',
+    (client) => client.keys.register({ key_hash: 'ab'.repeat(32), key_prefix: 'bk_aaaaaaaa' }),
+  ],
+  'keys.list': ['listKeys', (client) => client.keys.list({ limit: 1 }).page()],
+  'keys.revoke': [
+    'revokeKey',
+    async (client) => client.keys.revoke((await client.keys.create({ name: 'old' })).id),
+  ],
 }
 
+/** Of the providers' own APIs, for which buyers have those providers' SDKs. */
+const modelOperations = operations.filter(
+  ({ path }) => path === '/v1/models' || ENDPOINTS.some(({ route }) => route === path),
+)
+
 const invoice = (client: Client) => client.createInvoice({ rail: 'ethereum:ETH', pack: 'small' })
+const agent = ({ agents }: Client) =>
+  agents.create(calls.till.buyer, { name: 'coder', allowance: { per_day: '5', models: ['gpt'] } })
 
 async function funded(client: Client): Promise<unknown> {
   const { id } = await invoice(client)
@@ -129,20 +214,34 @@ async function funded(client: Client): Promise<unknown> {
 }
 
 describe('the SDK', () => {
+  test('has a method for every operation but those of the providers', () => {
+    const described = Object.values(document.paths).flatMap((path) => Object.values(path))
+    const models = new Set(modelOperations.map(({ id }) => id))
+    const asked = Object.values(methods).map(([id]) => id)
+    expect(models.size).toBe(ENDPOINTS.length + 1)
+    expect([...new Set(asked)].toSorted()).toEqual(
+      described
+        .map(({ operationId }) => operationId)
+        .filter((id) => !models.has(id))
+        .toSorted(),
+    )
+  })
+
   test.each(Object.entries(methods))('%s is an operation, whose answer its schema takes', async (_, each) => {
     const [id, call] = each
     const operation = operations.find((one) => one.id === id)
     const asked: { method: string; path: string }[] = []
-    const client = createClient({
-      url: calls.till.url,
-      key: calls.till.key,
-      fetch: (input, init) => {
-        const request = new Request(input, init)
-        asked.push({ method: request.method, path: new URL(request.url).pathname })
-        return fetch(request)
-      },
-    })
-    const answer = await call(client)
+    const clientOf = (key: string) =>
+      createClient({
+        url: calls.till.url,
+        key,
+        fetch: (input, init) => {
+          const request = new Request(input, init)
+          asked.push({ method: request.method, path: new URL(request.url).pathname })
+          return fetch(request)
+        },
+      })
+    const answer = await call(clientOf(calls.till.key), clientOf(await calls.till.sellerKey()))
     const pattern = new RegExp(`^${operation?.path.replaceAll(/\{\w+\}/g, '[^/]+')}$`)
     const last = asked.at(-1)
     expect(last?.method.toLowerCase()).toBe(operation?.method)

@@ -34,6 +34,10 @@ export interface MemoryTill {
   cancelled: string[]
   /** Mines the payment of an invoice: from now on it confirms, and is credited. */
   pay(invoice: string): void
+  /** The same, by the hash of its transaction. */
+  claim(claim: { readonly account?: string; readonly invoice: string; readonly txid: string }): InvoiceView
+  /** The transaction that pays an invoice. */
+  txidOf(invoice: string): string
 }
 
 interface Held {
@@ -94,6 +98,15 @@ export function memoryTill(now: () => number = Date.now): MemoryTill {
   const till: MemoryTill = {
     cancelled,
     pay,
+    claim({ account, invoice, txid }) {
+      const { view } = find(invoice, account)
+      if (txid !== paymentOf(view).txid) {
+        throw new BursarError('not_found', 'Nothing was paid.', { remedy: 'Check the hash.' })
+      }
+      if (view.payments.length === 0) pay(invoice)
+      return structuredClone(view)
+    },
+    txidOf: (invoice) => paymentOf(find(invoice).view).txid,
     purse: memoryPurse(find, pay, nextId),
     forAccount: (account) => {
       const state = stateOf(account)

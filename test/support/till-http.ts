@@ -1,7 +1,7 @@
 /** A till's HTTP server over a test's ledger and upstreams, and a key to use it with. */
 
 import { configSchema } from '../../src/config-schema.ts'
-import { BursarError } from '../../src/errors.ts'
+import type { SignupPolicy } from '../../src/http/account-routes.ts'
 import { type HttpServer, startHttp } from '../../src/http/server.ts'
 import { getBalance } from '../../src/ledger/balance.ts'
 import { createKey, keyring } from '../../src/ledger/keys.ts'
@@ -22,6 +22,7 @@ export interface HttpTill extends TestLedger {
   /** What answers for offers, invoices and call_model. */
   readonly memory: MemoryTill
   keyFor(account: string): Promise<string>
+  sellerKey(): Promise<string>
   /** A request with the key, JSON. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>
   /** The last receipt of an account, with what no view shows. */
@@ -60,11 +61,13 @@ export async function httpTill(
     credits = START_CREDITS,
     upstream = {},
     floor = 0,
+    signup = { open: false, perHourPerAddress: 1, perHour: 1 },
     more = {},
   }: {
     credits?: bigint
     upstream?: object
     floor?: number
+    signup?: SignupPolicy
     /** Beside the upstreams and models below. */
     more?: { readonly upstreams?: Record<string, object>; readonly models?: Record<string, object> }
   } = {},
@@ -100,13 +103,12 @@ export async function httpTill(
     checks: [],
     authenticate: (key) => keys.authenticate(key),
     bursarFor: ({ account }) => memory.forAccount(account),
-    // There is no chain here to look at.
-    claimPayment: () => Promise.reject(new BursarError('not_found', 'Nothing was paid.')),
+    claimPayment: async (claim) => memory.claim(claim),
     calls: { ledger: till.ledger, models, fitFloorTokens: floor, circuit: createCircuit() },
     accounts: {
       ledger: till.ledger,
       keys,
-      signup: { open: false, perHourPerAddress: 1, perHour: 1 },
+      signup,
       proxies: 0,
     },
   })
@@ -122,6 +124,7 @@ export async function httpTill(
     server,
     memory,
     keyFor,
+    sellerKey: async () => (await createKey(till.ledger, { scope: 'seller', name: 'desk' })).key,
     post: (path, body, headers = {}) =>
       fetch(`${server.url}${path}`, {
         method: 'POST',
