@@ -16,7 +16,7 @@ export interface ClaimRoutesOptions {
   readonly claimPayment: (claim: ClaimPayment) => Promise<InvoiceView>
 }
 
-const claimInput = z.strictObject({
+export const claimInput = z.strictObject({
   txid: z
     .string()
     .regex(/^0x[0-9a-fA-F]{64}$/, { error: 'expected a transaction hash: 0x and 64 hexadecimal digits' }),

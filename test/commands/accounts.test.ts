@@ -119,6 +119,18 @@ test.each<[string, string[], string]>([
 test('signing up makes a key that works, and that the till has never seen', async () => {
   server = await serve(env)
   const { url } = server
+  // What the seller sees is the same, by command and over HTTP.
+  const { key: seller } = await command<{ key: string }>('keys', 'create', '--seller')
+  const asSeller = async (path: string): Promise<unknown> =>
+    (await fetch(`${url}${path}`, { headers: { authorization: `Bearer ${seller}` } })).json()
+  const listed = await command<{ accounts: { external_id: string }[] }>('accounts', 'list', '--limit', '1')
+  expect(listed).toMatchObject({ accounts: [{ external_id: 'acme' }], next_cursor: null })
+  expect(await asSeller('/v1/accounts?limit=1')).toEqual(listed)
+  const { keys } = await command<{ keys: object[] }>('keys', 'list', '--account', 'acme')
+  const [acme] = ((await asSeller('/v1/accounts?external_id=acme')) as { accounts: { id: string }[] })
+    .accounts
+  expect(await asSeller(`/v1/keys?account=${acme?.id}`)).toEqual({ keys, next_cursor: null })
+
   const made = await command<{ account: string; key: string; mcpServers: { bursar: object } }>('signup', url)
   expect(made).toMatchObject({ mcpServers: { bursar: { env: { BURSAR_URL: url, BURSAR_KEY: made.key } } } })
   const balance = await fetch(`${url}/v1/balance`, { headers: { authorization: `Bearer ${made.key}` } })

@@ -6,6 +6,7 @@ import { claimPayment } from '../../src/invoices/claim.ts'
 import { createAgent } from '../../src/ledger/agents.ts'
 import { createKey, keyring } from '../../src/ledger/keys.ts'
 import { openLedger } from '../../src/ledger/open.ts'
+import { createClient } from '../../src/sdk/client.ts'
 import { openShop, type Shop } from '../invoices/shop.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
 import { memoryTill } from '../support/memory-bursar.ts'
@@ -98,6 +99,30 @@ describe('a claim over HTTP', () => {
     expect((await claim(keys[who], { txid })).status).toBe(200)
     const rows = await shop.till.db.query('SELECT 1 FROM payment WHERE txid = ?', [txid])
     expect(rows).toHaveLength(1)
+  })
+
+  test('by the client, whose answer gets lost, credits once', async () => {
+    let lost = 0
+    const losing: typeof fetch = async (input, init) => {
+      const answer = await fetch(input, init)
+      if (lost++ > 0) return answer
+      await answer.text()
+      throw new TypeError('fetch failed')
+    }
+    const sleep = async (): Promise<void> => undefined
+    const client = createClient({ url: server.url, key: keys.owner, fetch: losing, sleep })
+    expect(await client.claimPayment(invoice.id, { txid, chain: 'local' })).toMatchObject({
+      id: invoice.id,
+      state: 'processing',
+      payments: [{ txid, state: 'confirming' }],
+      signed: invoice.signed,
+    })
+    expect(lost).toBe(2)
+    const rows = await shop.till.db.query('SELECT 1 FROM payment WHERE txid = ?', [txid])
+    expect(rows).toHaveLength(1)
+    await expect(client.claimPayment(invoice.id, { txid: `0x${'ab'.repeat(32)}` })).rejects.toMatchObject({
+      code: 'not_found',
+    })
   })
 
   test('by anybody else is refused, and nothing is recorded', async () => {
