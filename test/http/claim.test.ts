@@ -11,6 +11,7 @@ import { openShop, type Shop } from '../invoices/shop.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
 import { memoryTill } from '../support/memory-bursar.ts'
 import { type Proxy, startProxy } from '../support/proxy.ts'
+import { runSnippet, snippetWith } from '../support/snippets.ts'
 import { deployPasser, type Passer } from '../support/token.ts'
 
 let anvil: Anvil
@@ -123,6 +124,17 @@ describe('a claim over HTTP', () => {
     await expect(client.claimPayment(invoice.id, { txid: `0x${'ab'.repeat(32)}` })).rejects.toMatchObject({
       code: 'not_found',
     })
+  })
+
+  test('by the program of docs/sdk.md credits', async () => {
+    const snippet = await snippetWith('docs/sdk.md', 'claimPayment(')
+    const env = { BURSAR_URL: server.url, SELLER_KEY: keys.seller }
+    const { status, stdout, stderr } = await runSnippet(snippet, env, [invoice.id, txid])
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    expect(stdout).toMatch(new RegExp(`^confirming ${invoice.amount} local:ETH \\w.*\\n$`))
+    await anvil.mine(8)
+    const paid = await shop.until(invoice.id, (view) => view.state === 'paid')
+    expect(paid).toMatchObject({ credits_granted: '100.000000' })
   })
 
   test('by anybody else is refused, and nothing is recorded', async () => {
