@@ -32,8 +32,7 @@ export const accountOperations: readonly Operation[] = [
     id: 'listAccounts',
     method: 'get',
     path: '/v1/accounts',
-    summary:
-      'Accounts with their balances, oldest first. Credits that expired a moment ago may still be in them',
+    summary: 'Accounts with their balances, oldest first',
     key: 'seller',
     query: accountsQuery,
     status: 200,

@@ -4,6 +4,7 @@ import { invalid } from '../errors.ts'
 import type { MicroCredits } from '../money.ts'
 import { unknownAccount } from './errors.ts'
 import type { Ledger } from './ledger.ts'
+import { unbookedLapse } from './lots.ts'
 
 export interface Account {
   readonly id: string
@@ -14,7 +15,7 @@ export interface Account {
   readonly createdAt: number
 }
 
-/** As it was booked: credits that lapsed a moment ago may still be in it (balance.ts). */
+/** With what it has now, as its balance says (balance.ts). */
 export interface ListedAccount extends Account {
   readonly available: MicroCredits
   readonly held: MicroCredits
@@ -74,17 +75,18 @@ export async function findAccount({ db }: Ledger, name: string): Promise<Account
 
 /** Accounts with their balances, oldest first, from the one behind `after` on; or the one of that name. */
 export async function listAccounts(
-  { db }: Ledger,
+  { db, runtime }: Ledger,
   {
     after = '',
     limit,
     externalId,
   }: { readonly after?: string; readonly limit: number; readonly externalId?: string },
 ): Promise<ListedAccount[]> {
-  const named = externalId === undefined ? '' : 'AND external_id = ?3'
+  const named = externalId === undefined ? '' : 'AND a.external_id = ?4'
   const rows = await db.query<AccountRow & { available: bigint; held: bigint }>(
-    `SELECT ${COLUMNS}, available, held FROM account WHERE id > ?1 ${named} ORDER BY id LIMIT ?2`,
-    [after, BigInt(limit), ...(externalId === undefined ? [] : [externalId])],
+    `SELECT ${COLUMNS}, a.available - ${unbookedLapse('?3')} AS available, a.held
+     FROM account a WHERE a.id > ?1 ${named} ORDER BY a.id LIMIT ?2`,
+    [after, BigInt(limit), BigInt(runtime.now()), ...(externalId === undefined ? [] : [externalId])],
   )
   return rows.map((row) => ({ ...accountOf(row), available: row.available, held: row.held }))
 }

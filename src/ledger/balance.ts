@@ -5,7 +5,7 @@ import { getAgent } from './agents.ts'
 import { type AllowanceStanding, leftOf } from './allowance.ts'
 import { unknownAccount } from './errors.ts'
 import type { Balance, Ledger } from './ledger.ts'
-import { NEVER } from './lots.ts'
+import { NEVER, unbookedLapse } from './lots.ts'
 
 const DAY = 86_400_000n
 const WINDOW = 7n * DAY
@@ -26,8 +26,7 @@ export async function getBalance({ db, runtime }: Ledger, account: string): Prom
   const now = BigInt(runtime.now())
   const [row] = await db.query<BalanceRow>(
     `SELECT a.available, a.held, a.frozen_at IS NOT NULL AS frozen,
-       max(0, (SELECT coalesce(sum(l.remaining), 0) FROM lot l
-         WHERE l.account = a.id AND l.remaining > 0 AND l.expires_at <= ?2) - a.held) AS lapsed,
+       ${unbookedLapse('?2')} AS lapsed,
        next.expires_at,
        (SELECT sum(l.remaining) FROM lot l
          WHERE l.account = a.id AND l.remaining > 0 AND l.expires_at = next.expires_at) AS expiring,

@@ -11,6 +11,15 @@ export const NEVER = 253_402_300_799_999n
 const LISTED = '(SELECT value AS id FROM json_each(?1))'
 const OF_LOT = '(SELECT account AS id FROM lot WHERE ref = ?1)'
 
+/**
+ * SQL: what of an account `a` has lapsed by a time (the name of a parameter) and is not booked yet. Holds keep alive what
+ * expires first.
+ */
+export function unbookedLapse(now: string): string {
+  return `max(0, (SELECT coalesce(sum(l.remaining), 0) FROM lot l
+    WHERE l.account = a.id AND l.remaining > 0 AND l.expires_at <= ${now}) - a.held)`
+}
+
 export type Accounts = { readonly accounts: readonly string[] } | { readonly ofLot: string }
 
 function sourceOf(set: Accounts): { from: string; arg: string } {

@@ -47,11 +47,7 @@ export interface Accounts {
   signUp(options?: RequestOptions): Promise<AccountView & { key: CreatedKey }>
   /** @throws {BursarError} not_found, also for another account than the key's own; forbidden (an agent's key) */
   get(id: string, options?: RequestOptions): Promise<AccountView>
-  /**
-   * All accounts, oldest first, with their balances as booked: credits that expired a moment ago may still be in them.
-   *
-   * @throws {BursarError} forbidden (not the seller's key)
-   */
+  /** All accounts, oldest first, with their balances. @throws {BursarError} forbidden (not the seller's key) */
   list(query?: ListAccounts, options?: RequestOptions): Paged<AccountView, AccountPage>
   /** Freezes it, or lifts the freeze. @throws {BursarError} not_found, forbidden (not the seller's key) */
   change(id: string, change: ChangeAccount, options?: RequestOptions): Promise<AccountView>

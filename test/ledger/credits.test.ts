@@ -1,5 +1,6 @@
 /** Lots: granted, spent, lapsed, reversed. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { listAccounts } from '../../src/ledger/accounts.ts'
 import { balanceView, getBalance } from '../../src/ledger/balance.ts'
 import { expireCredits } from '../../src/ledger/expire.ts'
 import { grantStatements, reverseStatements } from '../../src/ledger/grant.ts'
@@ -33,6 +34,10 @@ async function take(amount: bigint) {
 }
 
 const reverse = (ref: string) => t.db.commit(reverseStatements({ ref, at: t.clock.now() }))
+const balanceOf = async (id: string) => {
+  const { available, held } = await getBalance(t.ledger, id)
+  return { available, held }
+}
 const available = async () => (await getBalance(t.ledger, account)).available
 const left = async () =>
   (await t.db.query<{ remaining: bigint }>('SELECT remaining FROM lot ORDER BY ref')).map(
@@ -143,6 +148,20 @@ test('credits lapse at their expiry: not available at once, booked by the sweep'
   expect(await booked()).toEqual({ payments: -35n, breakage: 30n })
   expect(await expireCredits(t.ledger)).toBe(0)
   await expect(take(6n)).rejects.toMatchObject({ code: 'insufficient_credits' })
+})
+
+test('a list of accounts says what each balance says, also of what has lapsed and is held', async () => {
+  const other = await t.account(7n)
+  await t.grant(account, 30n, t.clock.now() + MINUTE)
+  await t.grant(account, 5n)
+  await take(20n)
+  for (const expected of [15n, 5n]) {
+    const listed = await listAccounts(t.ledger, { limit: 9 })
+    expect(listed.map(({ id }) => id).toSorted()).toEqual([account, other].toSorted())
+    for (const { id, available, held } of listed) expect({ available, held }).toEqual(await balanceOf(id))
+    expect(listed.find(({ id }) => id === account)).toMatchObject({ available: expected, held: 20n })
+    t.clock.advance(MINUTE)
+  }
 })
 
 test('lapsed credits cannot be held again before the sweep has come', async () => {

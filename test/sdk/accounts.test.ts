@@ -189,6 +189,12 @@ describe('keys', () => {
     expect(listed.map(({ id }) => id)).toEqual([elsewhere.key.id, taken.id])
   })
 
+  test('that come twice at once are one key', async () => {
+    const print = { key_hash: 'cd'.repeat(32), key_prefix: 'bk_cccccccc' }
+    const [one, two] = await Promise.all([1, 2].map(() => client(till.key).keys.register(print)))
+    expect(one).toEqual(two)
+  })
+
   test('are revoked at once, whatever became of the answer', async () => {
     const { id, key } = await seller.keys.create({ account: till.buyer })
     await client(key).balance()
