@@ -56,8 +56,15 @@ function parseHead(text: string): PublishedHead {
 }
 
 function textOf({ ok, head, counts, findings, more }: Verified): string {
-  const unsealed = counts.postings - counts.sealed_postings
   const lines = findings.map(({ kind, message }) => `${kind}: ${message}`)
+  if (!head || !counts) {
+    return [
+      ...lines,
+      'The database file is damaged: nothing in it was recomputed, and there may be more. Stop the till, keep a copy ' +
+        'of the file, and put a backup in its place with bursar restore.',
+    ].join('\n')
+  }
+  const unsealed = counts.postings - counts.sealed_postings
   return [
     ...lines,
     ...(more ? ['There are more findings of the same kinds.'] : []),

@@ -7,7 +7,7 @@ import { BursarError } from '../errors.ts'
 import { connect, nameOf, type OpenDb, pathOf } from './client.ts'
 import { toDriver } from './commit.ts'
 import type { Arg, Row } from './db.ts'
-import { unavailable } from './failure.ts'
+import { broken, failureOf, unavailable } from './failure.ts'
 
 export interface Snapshot {
   /** A libSQL server: some PRAGMAs are not to be had there. */
@@ -59,7 +59,10 @@ export async function openSnapshot({
       },
     }
   } catch (thrown) {
-    throw unavailable(`The database ${nameOf(url)} cannot be read.`, thrown)
+    const what = `The database ${nameOf(url)} cannot be read`
+    throw failureOf(thrown, remote) === 'broken'
+      ? broken(what, thrown, nameOf(url))
+      : unavailable(`${what}.`, thrown)
   }
 }
 

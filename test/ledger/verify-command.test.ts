@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Verified } from '../../src/ledger/verify/verify.ts'
+import { makeMaze } from '../support/maze.ts'
 import { run } from '../support/program.ts'
 import { type Story, tellStory } from '../support/story.ts'
 import { copy, tamper } from '../support/tamper.ts'
@@ -48,6 +49,33 @@ test('answers as one JSON object, and exits with 1 when something is wrong', asy
     findings: [{ kind: 'balance_mismatch', table: 'account', row: 'acc_other' }],
   })
   expect((await bursar(url, 'verify')).out).toMatch(/^balance_mismatch: Account acc_other says 1 available/)
+})
+
+test('ends in a damaged file in which a query would not, and says what is wrong with it', async () => {
+  const path = join(story.till.dir, 'maze.db')
+  const url = await copy(story.till.url, path)
+  await makeMaze(path, 'posting')
+  const { out, err, code } = await bursar(url, 'verify', '--json')
+  expect({ err, code }).toEqual({ err: '', code: 1 })
+  expect(JSON.parse(out)).toEqual({
+    ok: false,
+    head: null,
+    counts: null,
+    findings: [
+      {
+        kind: 'file_corrupt',
+        table: 'posting',
+        row: '',
+        message: expect.stringMatching(
+          /^The database file is damaged in the table posting; SQLite says: .+\.$/,
+        ),
+      },
+    ],
+    more: true,
+  })
+  const told = await bursar(url, 'verify')
+  expect(told).toMatchObject({ err: '', code: 1 })
+  expect(told.out).toMatch(/^file_corrupt: The database file is damaged in .+\n.+ bursar restore\.\n$/)
 })
 
 test('refuses a head that is none, and a database that is not there', async () => {

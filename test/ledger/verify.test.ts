@@ -107,7 +107,7 @@ describe('a database that nobody touched', () => {
     done.yet = true
     await writing
     const { counts } = await verify(story.till.url)
-    expect(counts.postings).toBeGreaterThan(29)
+    expect(counts?.postings).toBeGreaterThan(29)
     expect(pages).toBeGreaterThan(0)
   })
 })

@@ -12,8 +12,8 @@ import { BIN, run } from '../support/program.ts'
 import { type Answer, openShop, type Shop, startWorld, verify, type World } from './shop.ts'
 
 const PAGE = 4096
-/** Kinds of page that point to no other ("Database File Format", section 1.6). */
-const LEAVES = [10, 13]
+/** Kinds of page that point to others: of an index, of a table ("Database File Format", section 1.6). */
+const INNER = [2, 5]
 
 let world: World
 /** A ledger with a history, in one file. */
@@ -44,6 +44,20 @@ function copy(change: (bytes: Buffer) => Buffer): string {
 }
 
 const pages = (): number => readFileSync(original).length / PAGE
+
+/** What a page is replaced by; a number is that of another page, from 0. */
+type Damage = 'zeros' | 'noise' | 'the page before' | number
+
+/** The first child of each inner page but the first, and that page; counted from 0. */
+function childrenOfInner(): [page: number, by: Damage][] {
+  const bytes = readFileSync(original)
+  return Array.from({ length: pages() }, (_, page) => page)
+    .filter((page) => page > 0 && INNER.includes(bytes[page * PAGE] ?? 0))
+    .map((page) => {
+      const firstCell = bytes.readUInt16BE(page * PAGE + 12)
+      return [bytes.readUInt32BE(page * PAGE + firstCell) - 1, page]
+    })
+}
 
 interface Seen {
   /** What opening a till said, when it did not open. */
@@ -88,19 +102,18 @@ describe('a damaged page', () => {
     await fc.assert(
       fc.asyncProperty(
         fc.noBias(fc.integer({ min: 1, max: pages() - 1 })),
-        fc.constantFrom('zeros', 'noise', 'another page'),
-        async (page, how) => {
+        fc.constantFrom<Damage[]>('zeros', 'noise', 'the page before'),
+        async (page, by) => {
+          const from = by === 'the page before' ? page - 1 : by
+          const how = typeof by === 'number' ? `replaced by page ${by}` : by
           const damaged = copy((bytes) => {
             const at = page * PAGE
-            if (how === 'zeros') bytes.fill(0, at, at + PAGE)
-            else if (how === 'another page') bytes.copy(bytes, at, (page - 1) * PAGE, page * PAGE)
-            else for (let i = at; i < at + PAGE; i++) bytes[i] = (i * 197 + 89) & 255
+            if (typeof from === 'number') bytes.copy(bytes, at, from * PAGE, (from + 1) * PAGE)
+            else for (let i = at; i < at + PAGE; i++) bytes[i] = from === 'zeros' ? 0 : (i * 197 + 89) & 255
             return bytes
           })
-          // An inner page in the place of its own child is a maze without end: SQLite walks it for hours.
-          fc.pre(how !== 'another page' || LEAVES.includes(readFileSync(damaged)[page * PAGE] ?? 0))
           // A page of another table may hold rows, or none, that fit: of a table that no money is in.
-          const fits = how === 'another page' && (await isSound(damaged))
+          const fits = typeof from === 'number' && (await isSound(damaged))
           const found = await verify(world, damaged).then(
             ({ ok, findings }) => ({ ok, said: findings.map(({ message }) => message).join(' ') }),
             (thrown: unknown) => ({ ok: false, said: String(thrown) }),
@@ -124,7 +137,8 @@ describe('a damaged page', () => {
           }
         },
       ),
-      { numRuns: 20, endOnFailure: true },
+      // An inner page in the place of its own child leads in a circle.
+      { numRuns: 23, endOnFailure: true, examples: childrenOfInner() },
     )
     expect(refused).toBeGreaterThan(0)
   })
@@ -134,7 +148,11 @@ describe('a damaged page', () => {
     const env = { PATH: process.env['PATH'] ?? '', HOME: world.folder, BURSAR_DB: damaged }
     const verified = await run(['verify', '--json'], env)
     expect(verified.status).toBe(1)
-    expect(verified.stdout).toMatch(/malformed|corrupt|damaged|cannot be/)
+    expect(JSON.parse(verified.stdout)).toMatchObject({
+      code: 'database_unavailable',
+      detail: `The database file ${damaged} is damaged.`,
+      remedy: expect.stringContaining('bursar restore'),
+    })
     const doctor = await run(['doctor'], env)
     expect(doctor.stdout).toMatch(/FAIL {2}database +The database file \S+ is damaged\./)
     expect(doctor.stdout).toContain('bursar restore')

@@ -1,4 +1,5 @@
 /** The file itself: that SQLite can read it, that its schema is the one the ledger rests on, that references lead somewhere. */
+import { LibsqlError } from '@libsql/client'
 import { type Migration, splitStatements } from '../../db/migrate.ts'
 import type { Snapshot } from '../../db/snapshot.ts'
 import { BursarError } from '../../errors.ts'
@@ -28,12 +29,49 @@ export async function requireVersion(snapshot: Snapshot, migrations: readonly Mi
   )
 }
 
-/** Reads the whole file, and every constraint of every row. A server does not offer it. */
-export async function checkFile(snapshot: Snapshot, findings: Findings): Promise<void> {
-  if (snapshot.remote) return
-  const rows = await snapshot.query<{ integrity_check: string }>(`PRAGMA integrity_check(${KEPT_PER_KIND})`)
-  for (const { integrity_check: problem } of rows) {
-    if (problem === 'ok') continue
+/**
+ * Reads the whole file, and every constraint of every row. A server does not offer it.
+ *
+ * @returns false: the pages cannot be relied on to form trees. Nothing more may be read then: pages that point back,
+ *   or to one child many times, are a maze, and a query that scans a table in it would not end in a lifetime.
+ */
+export async function checkFile(snapshot: Snapshot, findings: Findings): Promise<boolean> {
+  if (snapshot.remote) return true
+  const corrupt = (table: string, message: string): void =>
+    findings.add({ kind: 'file_corrupt', table, row: '', message })
+  try {
+    // Pages are examined before rows, each page once. Asked for one problem it stops at a wrong page; asked for more
+    // it would go on to the rows, and into the maze.
+    const [first] = await problemsOf(snapshot, 1)
+    if (first === undefined) return true
+    if (!isOfPages(first) || LOST_PAGE.test(first)) {
+      await listProblems(snapshot, findings)
+      return true
+    }
+    const table = await tableOfTree(snapshot, /^Tree (\d+) /.exec(first)?.[1])
+    corrupt(table, `The database file is damaged${table && ` in the table ${table}`}; SQLite says: ${first}.`)
+  } catch (thrown) {
+    if (!(thrown instanceof LibsqlError)) throw thrown
+    corrupt('', `The database file is damaged; SQLite says: ${thrown.message}.`)
+  }
+  return false
+}
+
+/** A problem of pages, not of rows: "Tree 9 page 48 cell 1: ...", "Freelist: ...". */
+const isOfPages = (problem: string): boolean => /^(?:Tree|Freelist|Page|List of tree roots)\b/.test(problem)
+/** Looked for when every tree was found sound: this page belongs to none, so what it held is missing. */
+const LOST_PAGE = /^Page \d+: never used$/
+
+/** At most so many rows of problems, none when there is none. Those of pages come as one row, a line each. */
+async function problemsOf(snapshot: Snapshot, limit: number): Promise<string[]> {
+  const rows = await snapshot.query<{ integrity_check: string }>(`PRAGMA integrity_check(${limit})`)
+  return rows
+    .flatMap(({ integrity_check }) => integrity_check.split('\n'))
+    .filter((problem) => problem !== 'ok' && !problem.startsWith('***'))
+}
+
+async function listProblems(snapshot: Snapshot, findings: Findings): Promise<void> {
+  for (const problem of await problemsOf(snapshot, KEPT_PER_KIND)) {
     // "CHECK constraint failed in posting", "NULL value in posting.ref", "non-unique entry in index ..."
     const broken = /^(?:CHECK constraint|NULL value|non-\w+ value|\w+ value in|non-unique)/.test(problem)
     findings.add({
@@ -43,6 +81,16 @@ export async function checkFile(snapshot: Snapshot, findings: Findings): Promise
       message: `SQLite says: ${problem}.`,
     })
   }
+}
+
+/** Safe in a maze: SQLite has read the schema to its end before it runs any query. */
+async function tableOfTree(snapshot: Snapshot, root: string | undefined): Promise<string> {
+  if (root === undefined) return ''
+  const [tree] = await snapshot.query<{ name: string }>(
+    'SELECT CAST(tbl_name AS BLOB) AS name FROM sqlite_schema WHERE rootpage = ?',
+    [BigInt(root)],
+  )
+  return tree?.name ?? ''
 }
 
 /** The triggers and constraints are what keeps the ledger right while it runs: each must be as its migration made it. */

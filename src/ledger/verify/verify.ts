@@ -40,9 +40,12 @@ export interface Progress {
 export interface Verified {
   /** Nothing was found. */
   readonly ok: boolean
-  /** The last seal: keep it elsewhere, and give it as `published` another day. */
-  readonly head: { readonly seal: number; readonly hash: string }
-  readonly counts: Counts & { readonly seals: number; readonly sealed_postings: number }
+  /**
+   * The last seal: keep it elsewhere, and give it as `published` another day. Null, as are the counts: the file is so
+   * damaged that nothing in it was read.
+   */
+  readonly head: { readonly seal: number; readonly hash: string } | null
+  readonly counts: (Counts & { readonly seals: number; readonly sealed_postings: number }) | null
   readonly findings: readonly Finding[]
   /** There are more findings of some kind than are listed. */
   readonly more: boolean
@@ -74,13 +77,16 @@ async function verifySnapshot(
   snapshot: Snapshot,
   { runtime, published, signal, onProgress }: Verify,
 ): Promise<Verified> {
-  await requireVersion(snapshot, migrations)
   const findings = createFindings()
-  const counts = await countRows(snapshot, findings)
   const report = (step: string, done: number, total: number): void => onProgress?.({ step, done, total })
 
   report('file', 0, 1)
-  await readable(findings, '', () => checkFile(snapshot, findings))
+  // First of all: in a damaged file any query may run without end.
+  if (!(await checkFile(snapshot, findings))) {
+    return { ok: false, head: null, counts: null, findings: findings.list, more: true }
+  }
+  await requireVersion(snapshot, migrations)
+  const counts = await countRows(snapshot, findings)
   await readable(findings, '', () => checkSchema(snapshot, findings, migrations))
 
   const seals = followSeals(snapshot, findings, published)
