@@ -6,6 +6,7 @@
  */
 import { request } from 'undici'
 import { BursarError } from '../errors.ts'
+import { watchOutage } from '../outages.ts'
 import type { Runtime } from '../runtime.ts'
 
 /** An answer of the node itself: it was reached and refused. Everything else is an endpoint that failed. */
@@ -65,7 +66,7 @@ export interface RpcOptions {
 
 /** A whole answer must be there after this, large blocks included. */
 const TIMEOUT_MS = 20_000
-/** A failed endpoint is asked last for this long. */
+/** A failed endpoint is asked last for this long. Its outage is over when it works and has not failed for as long. */
 const REST_MS = 30_000
 /** Codes that mean "not now" rather than "no": limits (EIP-1474), and Bitcoin Core while it starts. */
 const NOT_NOW: ReadonlySet<number> = new Set([-32005, 429, -28])
@@ -115,17 +116,27 @@ interface OpenEndpoint extends Endpoint {
 
 function openEndpoint(text: string, { chain, runtime, identify }: RpcOptions): OpenEndpoint {
   const { host, call } = openTransport(text, runtime)
+  const outage = watchOutage(runtime)
   let identified = false
+  let failedAt = Number.NEGATIVE_INFINITY
   let restsUntil = 0
 
   function failed(error: unknown): void {
     runtime.metrics?.endpointFailed(chain, host)
-    if (restsUntil <= runtime.now()) {
-      const facts = { event: 'endpoint_failed', chain, endpoint: host, error: describe(error) }
-      runtime.log.warn(facts, 'A chain endpoint failed.')
-    }
-    restsUntil = runtime.now() + REST_MS
+    const what = describe(error)
+    const facts = { event: 'endpoint_failed', chain, endpoint: host, error: what }
+    outage.failed(what, 'warn', facts, 'A chain endpoint failed.')
+    failedAt = runtime.now()
+    restsUntil = failedAt + REST_MS
     identified = false
+  }
+
+  /** One that fails at every other request, or at one method only, is still failing. */
+  function worked(): void {
+    restsUntil = 0
+    if (runtime.now() - failedAt < REST_MS) return
+    const facts = { event: 'endpoint_resumed', chain, endpoint: host }
+    outage.over(facts, 'A chain endpoint has answered for a while.')
   }
 
   /** Only an RpcError of `run` leaves this as one; every other failure lets the endpoint rest. */
@@ -161,7 +172,7 @@ function openEndpoint(text: string, { chain, runtime, identify }: RpcOptions): O
     async call(method, params, signal) {
       if (!identified) await mustIdentify(signal)
       const result = await guarded(() => call(method, params, signal), signal)
-      restsUntil = 0
+      worked()
       return result
     },
   }
