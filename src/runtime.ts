@@ -55,6 +55,20 @@ export interface Runtime {
 /** API keys, bearer tokens and extended private keys: struck out of every line, whoever logged it. */
 const SECRET = /\b(?:bk_|sk-|[xyztuv]prv)[\w-]{20,}|(?<=\bBearer )[^\s"\\]+/gi
 
+/**
+ * How long an idle connection may be used again, milliseconds. A request that is on its way while the other side closes
+ * the connection is lost, and nobody can tell whether it was read: it must not be sent twice, and a model call is
+ * charged its input. So this side lets go first, by more than a packet takes that has to be sent a second time.
+ */
+const IDLE = {
+  // Less than what the other side announces: Node says 5 s. Announced less than this, it is used once.
+  keepAliveTimeoutThreshold: 3_000,
+  // Where it announces nothing: uvicorn closes after 5 s.
+  keepAliveTimeout: 3_000,
+  // Whatever it announces: balancers and address translators in between forget a connection without a word.
+  keepAliveMaxTimeout: 30_000,
+}
+
 /** Random numbers from 0 to below 1, drawn in bulk: an identifier takes sixteen, a system call each would show. */
 function fractions(): () => number {
   const drawn = new Uint8Array(4096)
@@ -84,7 +98,7 @@ export function systemRuntime(level = 'info'): Runtime {
     },
     random: (bytes) => new Uint8Array(randomBytes(bytes)),
     id: (prefix) => `${prefix}_${ulid()}`,
-    network: new Agent({ connect: { timeout: 10_000 } }),
+    network: new Agent({ connect: { timeout: 10_000 }, ...IDLE }),
     log,
   }
 }
