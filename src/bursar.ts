@@ -207,6 +207,8 @@ export interface UsageEntry {
   model: string
   state: 'pending' | 'charged' | 'released'
   usage: TokenUsage | null
+  /** Credits, in words: what applied when the call began. Absent where a service set its own charge. */
+  price?: string
   held: string
   charged: string
   started_at: string

@@ -5,6 +5,7 @@ import { awaitPayment } from './invoices/await.ts'
 import { type InvoiceContext, railsOf } from './invoices/context.ts'
 import { createInvoice, fromWire } from './invoices/create.ts'
 import { getInvoice } from './invoices/view.ts'
+import { readAllowance } from './ledger/allowance.ts'
 import { balanceView } from './ledger/balance.ts'
 import type { AccountPrincipal } from './ledger/keys.ts'
 import type { Ledger } from './ledger/ledger.ts'
@@ -26,7 +27,7 @@ export function embeddedBursar(engine: Engine, principal: AccountPrincipal): Bur
   const { account } = principal
   const caller: Caller = principal.scope === 'agent' ? { account, agent: principal.agent } : { account }
   return {
-    listOffers: async () => offers(engine),
+    listOffers: () => offers(engine, caller),
     createInvoice: (input) => createInvoice(invoices, fromWire(account, input)),
     getInvoice: (id) => getInvoice(invoices, { account, id }),
     awaitPayment: ({ timeout_ms: timeoutMs, ...rest }) =>
@@ -37,8 +38,10 @@ export function embeddedBursar(engine: Engine, principal: AccountPrincipal): Bur
   }
 }
 
-function offers({ seller, ledger, invoices, calls }: Engine): Offers {
+/** An agent sees the models that its allowance lets it call. */
+async function offers({ seller, ledger, invoices, calls }: Engine, { agent }: Caller): Promise<Offers> {
   const { usdPerCredit, packs } = invoices.catalogue
+  const allowed = agent === undefined ? null : (await readAllowance(ledger, agent)).models
   return {
     seller,
     payee: invoices.tillKey.payee,
@@ -56,6 +59,6 @@ function offers({ seller, ledger, invoices, calls }: Engine): Offers {
       decimals: asset.decimals,
       network: chain.network,
     })),
-    models: modelOffers(calls.models, ledger.runtime.now()),
+    models: modelOffers(calls.models, ledger.runtime.now()).filter(({ id }) => allowed?.includes(id) ?? true),
   }
 }

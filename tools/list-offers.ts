@@ -48,6 +48,7 @@ export const listOffers = defineTool({
       ),
       `Rails: ${offers.rails.map((rail) => rail.id).join(', ') || 'none'}.`,
       ...offers.models.map((model) => `Model ${model.id}: ${priceOf(model)}.`),
+      ...(offers.models.length === 0 ? ['No model that you may call.'] : []),
       'Next: create_invoice with a rail and a pack, or any amount of credits.',
     ]
     return { data: offers, text: [lines.join('\n')] }

@@ -34,6 +34,7 @@ export const listUsage = defineTool({
         model: text,
         state: z.enum(['pending', 'charged', 'released']),
         usage: usage.nullable(),
+        price: text.exactOptional(),
         held: text,
         charged: text,
         started_at: text,
@@ -50,7 +51,7 @@ export const listUsage = defineTool({
     const page = await bursar.listUsage(input)
     const lines = page.calls.map(
       (call) =>
-        `${call.started_at} ${call.model}: ${call.state}, ${call.charged} of ${call.held} credits held, receipt ${call.receipt}`,
+        `${call.started_at} ${call.model}: ${call.state}, ${call.charged} of ${call.held} credits held${call.price === undefined ? '' : `, at ${call.price}`}, receipt ${call.receipt}`,
     )
     if (lines.length === 0) lines.push('No calls yet.')
     if (page.next_cursor !== null) lines.push(`More: list_usage with cursor "${page.next_cursor}".`)

@@ -2,7 +2,7 @@
  * What a model call costs, in integers. A price per token is kept as micro-credits per million tokens, rounded up
  * once when it is read (schedule.ts); a call's cost is rounded up once more, over input and output together.
  */
-import { ceilDiv, type MicroCredits, max, min } from '../money.ts'
+import { ceilDiv, formatDecimal, type MicroCredits, max, min } from '../money.ts'
 
 /** Tokens of one call, as counted, estimated or bounded: non-negative safe integers. */
 export interface TokenCounts {
@@ -167,3 +167,52 @@ function describeRates(rates: TokenRates): Readonly<Record<string, string | unde
     micro_credits_per_million_reasoning: rates.microPerMillionReasoning?.toString(),
   }
 }
+
+interface RatesOnReceipt {
+  readonly micro_credits_per_million_input?: string
+  readonly micro_credits_per_million_output?: string
+  readonly micro_credits_per_million_cached_input?: string
+  readonly micro_credits_per_million_cache_write?: string
+  readonly micro_credits_per_million_cache_write_1h?: string
+  readonly micro_credits_per_million_reasoning?: string
+}
+
+interface PriceOnReceipt extends RatesOnReceipt {
+  readonly micro_credits_per_call?: string
+  readonly tiers?: readonly (RatesOnReceipt & { readonly above_input_tokens: number })[]
+}
+
+/**
+ * A receipt's price in words, in credits: "0.25 a call", or "30 in, 3 cached, 120 out per million tokens".
+ *
+ * @param text what `describePrice` made, or another kind of receipt keeps.
+ * @param inputTokens of the call, which tell the tier; null where nobody knows: every tier is named.
+ * @returns null: the receipt has no price of its own.
+ */
+export function priceInWords(text: string, inputTokens: number | null): string | null {
+  const { tiers = [], micro_credits_per_call: perCall, ...base } = JSON.parse(text) as PriceOnReceipt
+  if (perCall !== undefined) return `${inCredits(perCall)} a call`
+  if (base.micro_credits_per_million_input === undefined) return null
+  if (inputTokens !== null) {
+    const tier = tiers.findLast(({ above_input_tokens: above }) => inputTokens > above)
+    return `${ratesInWords(tier ?? base)} per million tokens`
+  }
+  const dearer = tiers.map((tier) => `; above ${tier.above_input_tokens} in: ${ratesInWords(tier)}`)
+  return `${ratesInWords(base)} per million tokens${dearer.join('')}`
+}
+
+function ratesInWords(rates: RatesOnReceipt): string {
+  const named: readonly (readonly [string | undefined, string])[] = [
+    [rates.micro_credits_per_million_input, 'in'],
+    [rates.micro_credits_per_million_cached_input, 'cached'],
+    [rates.micro_credits_per_million_cache_write, 'cache write'],
+    [rates.micro_credits_per_million_cache_write_1h, 'cache write 1h'],
+    [rates.micro_credits_per_million_output, 'out'],
+    [rates.micro_credits_per_million_reasoning, 'reasoning'],
+  ]
+  return named
+    .flatMap(([micro, what]) => (micro === undefined ? [] : [`${inCredits(micro)} ${what}`]))
+    .join(', ')
+}
+
+const inCredits = (micro: string): string => formatDecimal(BigInt(micro), 6)

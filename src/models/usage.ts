@@ -1,5 +1,6 @@
 /** Receipts of model calls, as `list_usage` pages through them. */
 import type { ListUsage, TokenUsage, UsageEntry, UsagePage } from '../bursar.ts'
+import { priceInWords } from '../credits/prices.ts'
 import type { Db } from '../db/db.ts'
 import { invalid } from '../errors.ts'
 import { formatCredits } from '../money.ts'
@@ -20,6 +21,7 @@ interface ReceiptRow {
   readonly upstream: string
   readonly state: UsageEntry['state']
   readonly usage: string | null
+  readonly price: string
   readonly held: bigint
   readonly charged: bigint
   readonly started_at: bigint
@@ -48,7 +50,8 @@ export async function listUsage(
     })
   }
   const rows = await db.query<ReceiptRow>(
-    `SELECT id, model, upstream, state, usage, held, charged, started_at, finished_at, upstream_request_id
+    `SELECT id, model, upstream, state, usage, price, held, charged, started_at, finished_at,
+       upstream_request_id
      FROM receipt
      WHERE account = ?1 AND id < ?2 AND (?4 IS NULL OR model = ?4) AND started_at >= ?5 AND started_at < ?6
      ORDER BY id DESC LIMIT ?3`,
@@ -66,11 +69,14 @@ export async function listUsage(
 }
 
 function entryOf(row: ReceiptRow): UsageEntry {
+  const usage = row.usage === null ? null : (JSON.parse(row.usage) as StoredUsage)
+  const price = priceInWords(row.price, usage?.input_tokens ?? null)
   return {
     receipt: row.id,
     model: row.model,
     state: row.state,
-    usage: row.usage === null ? null : (JSON.parse(row.usage) as StoredUsage),
+    usage,
+    ...(price === null ? {} : { price }),
     held: formatCredits(row.held),
     charged: formatCredits(row.charged),
     started_at: isoTime(row.started_at),
