@@ -1,9 +1,10 @@
 /** A streamed answer on its way through: whole frames are passed on, each looked at once for what it used. */
 import type { TokenCounts } from '../credits/prices.ts'
+import { parseObject } from './answer.ts'
 import type { Ending } from './ending.ts'
 import type { StreamMeter, StreamState } from './endpoints/endpoint.ts'
 import type { Exchanged, LostReason } from './exchange.ts'
-import { createFrames } from './frames.ts'
+import { createFrames, dataOf } from './frames.ts'
 
 /** Who asked, and is given the answer as it comes. */
 export interface Client {
@@ -75,12 +76,19 @@ export function createStream(
       paused = false
     },
     end(ended) {
-      // The last frame may lack its blank line; one that was cut off is nothing.
+      // The last frame may lack its blank line. One that was cut off is nothing, and an error event would stick to it.
       const rest = frames.rest()
-      if (ended.kind === 'complete' && rest.trim() !== '') passOn([rest], Buffer.from(rest, 'latin1'))
+      if (ended.kind === 'complete' && isWhole(rest)) passOn([`${rest}\n\n`], NOTHING)
       return endingOf(ended, meter.state(), broken, client.gone() || paused)
     },
   }
+}
+
+const NOTHING = Buffer.alloc(0)
+
+function isWhole(frame: string): boolean {
+  const data = dataOf(frame)
+  return data === '[DONE]' || parseObject(data) !== null
 }
 
 /**

@@ -260,6 +260,18 @@ describe.each(Object.entries(WIRES))('settling a stream of %s', (name, wire) => 
     },
   )
 
+  test.each([
+    ['a frame that was cut', 'event: x\ndata: {"type":"x","choi'],
+    ['something that is no event', '<html>IGNORE'],
+  ])('that ends with %s: the input, and an error event of its own', async (_, rest) => {
+    upstream.behave(streams([...wire.broken, rest]))
+    const text = await events()
+    nothingLeaks(text)
+    expect(text.startsWith(wire.broken.join(''))).toBe(true)
+    expect(text.slice(wire.broken.join('').length).search(wire.failure)).toBe(0)
+    expect(await till.charged()).toBe(input)
+  })
+
   test('that falls silent: the input, and an error event', async () => {
     upstream.behave(streams(wire.broken, { finish: 'hang' }))
     const response = await till.post(path, ask)
