@@ -165,6 +165,29 @@ describe('what comes back', () => {
   })
 })
 
+describe('a stream of several choices', () => {
+  const part = (index: number, delta: object, reason: string | null = null) =>
+    sse({ id: 'c', choices: [{ index, delta, finish_reason: reason }], usage: null })
+  const one = [part(0, { content: 'a' }), part(1, { content: 'b' }), part(0, {}, 'stop')]
+  const ask = { ...ASK, n: 2, stream: true }
+
+  test('is whole when each of them has ended, whatever comes then', async () => {
+    const both = [...one, part(1, {}, 'length')]
+    for (const frames of [both, [...both, sse('[DONE]')], [...one, sse({ choices: [], usage: USAGE })]]) {
+      calls.upstream.behave(streams(frames))
+      expect(await (await calls.till.post(CHAT, ask)).text()).not.toContain('"error"')
+      expect((await calls.till.receipt()).note ?? 'reported no usage').toMatch(/reported no usage/)
+    }
+  })
+
+  test('that breaks off when one of them has ended says so', async () => {
+    calls.upstream.behave(streams(one, { finish: 'cut' }))
+    const text = await (await calls.till.post(CHAT, ask)).text()
+    expect(text).toContain('"code":"upstream_error"')
+    expect((await calls.till.receipt()).note).toMatch(/broke the connection/)
+  })
+})
+
 describe('the list of models', () => {
   const get = (path: string, headers: Record<string, string> = {}) =>
     fetch(`${calls.till.url}${path}`, { headers: { 'x-api-key': calls.till.key, ...headers } })

@@ -36,7 +36,7 @@ export const chatCompletions: Endpoint = {
     const choices = list(answer['choices'])
     return asRecord(asRecord(choices[0])?.['message']) && bytesOf(choices)
   },
-  meter: ({ wantsUsage }) => meter(wantsUsage),
+  meter: ({ wantsUsage, output }) => meter(wantsUsage, output?.choices ?? 1),
 }
 
 function plan(model: Model, body: RequestBody): Plan {
@@ -108,8 +108,9 @@ function bytesOf(choices: readonly unknown[]): number {
 
 const TEXTS = ['"content":', '"reasoning_content":', '"reasoning":', '"refusal":', '"arguments":']
 
-function meter(wantsUsage: boolean): StreamMeter {
+function meter(wantsUsage: boolean, choices: number): StreamMeter {
   let complete = false
+  const finished = new Set<unknown>()
   let usage: TokenCounts | null = null
   let outputBytes = 0
   let code: string | null = null
@@ -124,15 +125,29 @@ function meter(wantsUsage: boolean): StreamMeter {
           return 'failed'
         }
         usage = (chunk && readUsage(chunk)) ?? usage
-        const choices = chunk?.['choices']
-        if (usage && Array.isArray(choices) && choices.length === 0) return wantsUsage ? 'pass' : 'hide'
+        const given = chunk?.['choices']
+        if (usage && Array.isArray(given) && given.length === 0) {
+          // It comes after everything else; a server may have made fewer choices than it was asked for.
+          complete ||= finished.size > 0
+          return wantsUsage ? 'pass' : 'hide'
+        }
       }
       outputBytes += textBytes(frame, TEXTS)
       // Some servers never send [DONE]; all of them say why they stopped.
-      complete ||= /"finish_reason"\s*:\s*"/.test(frame) || dataOf(frame) === '[DONE]'
+      if (/"finish_reason"\s*:\s*"/.test(frame)) {
+        if (choices > 1) for (const index of finishedIn(frame)) finished.add(index)
+        complete ||= choices === 1 || finished.size >= choices
+      } else complete ||= dataOf(frame) === '[DONE]'
       return 'pass'
     },
     state: () => ({ complete, usage, input: null, outputBytes, code, requestId }),
     failure: (error) => frameOf(openaiError(error)),
   }
+}
+
+/** Which of several choices end in a chunk. */
+function finishedIn(frame: string): unknown[] {
+  return partsOf(parseObject(dataOf(frame))?.['choices'])
+    .filter((choice) => typeof choice['finish_reason'] === 'string')
+    .map((choice) => choice['index'])
 }
