@@ -123,7 +123,7 @@ export const model = z
       .enum(['max_tokens', 'max_completion_tokens'])
       .optional()
       .describe(
-        'How the upstream takes the output limit; "max_tokens" by default, newer OpenAI models want the other',
+        'How the upstream takes the output limit; "max_completion_tokens" by default at api.openai.com, "max_tokens" elsewhere',
       ),
     image_tokens: tokenCap
       .optional()

@@ -66,7 +66,7 @@ export function readModels(config: Config, list: () => PriceList = priceList): M
             upstream,
             prices,
             maxOutputTokens: model.max_output_tokens,
-            tokenLimitField: model.token_limit_field ?? 'max_tokens',
+            tokenLimitField: model.token_limit_field ?? limitFieldOf(upstream),
             imageTokens: model.image_tokens ?? IMAGE_TOKENS[upstream.format],
             fileTokens: model.file_tokens ?? 0,
             tokenizer: tokenizerOf(upstreamModel, upstream.format, model.tokenizer),
@@ -130,6 +130,11 @@ function placesOf(id: string, model: ModelConfig, { upstreams }: Config): Place[
 function upstreamOf(name: string, config: UpstreamConfig): Upstream {
   const { origin, pathname } = new URL(config.base_url)
   return { ...config, name, origin, pathname: pathname.replace(/\/+$/, '') }
+}
+
+/** OpenAI's own API takes the new name for every model, and newer ones refuse the old; others may know the old alone. */
+function limitFieldOf({ origin }: Upstream): Model['tokenLimitField'] {
+  return /^https:\/\/(?:[a-z0-9-]+\.)?api\.openai\.com$/.test(origin) ? 'max_completion_tokens' : 'max_tokens'
 }
 
 function listOf({ name, price_list: asked }: Upstream, list: () => PriceList): string | undefined {

@@ -215,6 +215,17 @@ describe('a model without a price of its own', () => {
   })
 })
 
+test('each upstream is told the output limit in the name that it knows', () => {
+  const { fallbacks, ...first } = one({ upstreams: ['openai', 'openrouter'], credits_per_call: '1' })
+  expect([first, ...fallbacks].map(({ tokenLimitField }) => tokenLimitField)).toEqual([
+    'max_completion_tokens',
+    'max_tokens',
+  ])
+  const named = one({ upstream: 'openai', credits_per_call: '1', token_limit_field: 'max_tokens' })
+  expect(named.tokenLimitField).toBe('max_tokens')
+  expect(one({ upstream: 'local', credits_per_call: '1' }).tokenLimitField).toBe('max_tokens')
+})
+
 test('upstreams of one model speak one format', () => {
   expect(() => one({ upstreams: ['openai', 'anthropic'], credits_per_call: '1' })).toThrow(
     /different formats/,
