@@ -61,7 +61,8 @@ export function limitOutput(asked: number | undefined, most: number, name = 'max
  *
  * `prompt_tokens` includes what a cache read and wrote, `completion_tokens` the reasoning (OpenAI API reference, "The
  * chat completion object"); embeddings have no `completion_tokens`. Some compatible servers (xAI, Gemini) count
- * reasoning beside the completion: their own total tells.
+ * reasoning beside the completion: their own total tells. DeepSeek (`prompt_cache_hit_tokens`) and Moonshot
+ * (`cached_tokens`) have names of their own for what a cache read.
  */
 export function readUsage(answer: JsonObject): TokenCounts | null {
   const usage = asRecord(answer['usage'])
@@ -71,7 +72,7 @@ export function readUsage(answer: JsonObject): TokenCounts | null {
   const details = asRecord(usage['prompt_tokens_details'])
   const reasoning = asRecord(usage['completion_tokens_details'])?.['reasoning_tokens']
   return counted(input, withReasoning(usage, output, reasoning), {
-    cached: details?.['cached_tokens'],
+    cached: details?.['cached_tokens'] ?? usage['prompt_cache_hit_tokens'] ?? usage['cached_tokens'],
     write: details?.['cache_write_tokens'],
     reasoning,
   })

@@ -22,7 +22,13 @@ const onlyOneOf =
 const ELSEWHERE = 'it lets the request choose another model, or another price, than the one that is paid for'
 const STATE = 'the upstream would keep the answer, or read what it keeps'
 
-/** Of gateways that speak the OpenAI format (OpenRouter, LiteLLM, vLLM): ways past the model that is paid for. */
+const SEARCH = 'a search runs at the upstream, at a cost that has no bound'
+const LIMIT = 'some servers take it for a limit, before the one that is checked'
+
+/**
+ * Of servers and gateways that speak the OpenAI format (OpenRouter, LiteLLM, vLLM, llama.cpp, xAI, Qwen, Gemini): ways
+ * past the model, or past the bounds, that are paid for.
+ */
 const GATEWAYS: Readonly<Record<string, Rule>> = {
   models: never(ELSEWHERE),
   route: never(ELSEWHERE),
@@ -33,6 +39,13 @@ const GATEWAYS: Readonly<Record<string, Rule>> = {
   base_url: never(ELSEWHERE),
   api_key: never(ELSEWHERE),
   plugins: never('plugins run at the upstream, at a cost that has no bound'),
+  search_parameters: never(SEARCH),
+  enable_search: never(SEARCH),
+  deferred: never(STATE),
+  n_predict: never(LIMIT),
+  n_cmpl: never(LIMIT),
+  chat_template: never('a template can repeat the input beyond its bytes'),
+  extra_body: never('what it hands on to others cannot be checked'),
   best_of: (value) =>
     value === null || value === 1 ? null : 'it makes answers that nobody sees, and bills them',
 }
@@ -46,7 +59,7 @@ export const CHAT_RULES: Readonly<Record<string, Rule>> = {
   ...GATEWAYS,
   store: never(STATE),
   service_tier: OPENAI_TIER,
-  web_search_options: never('a search runs at the upstream, at a cost that has no bound'),
+  web_search_options: never(SEARCH),
   audio: never('audio has no price here'),
   modalities: (value) =>
     value === null || (Array.isArray(value) && value.every((one) => one === 'text'))
@@ -81,12 +94,30 @@ export const MESSAGES_RULES: Readonly<Record<string, Rule>> = {
       : 'a compaction at the upstream bills a request of its own',
 }
 
+/** What Bursar looks at or sets, in any of the formats. */
+const CHECKED = new Set([
+  ...[CHAT_RULES, RESPONSES_RULES, MESSAGES_RULES].flatMap((rules) => Object.keys(rules)),
+  ...['model', 'messages', 'input', 'tools', 'functions', 'stream', 'stream_options', 'n'],
+  ...['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'thinking'],
+])
+
 /** @throws {BursarError} invalid_request */
 export function refuseUnbounded(fields: JsonObject, rules: Readonly<Record<string, Rule>>): void {
   for (const name of Object.keys(fields)) {
+    if (isDisguised(name)) throw notSold(name, 'some servers read it as the same name in small letters')
     const why = Object.hasOwn(rules, name) ? rules[name]?.(fields[name]) : undefined
     if (why) throw notSold(name, why)
   }
+}
+
+/**
+ * Servers in Go (Ollama, many gateways) match names whatever their case, ſ and the Kelvin sign included, and the last
+ * one counts: what was checked under the one name would be asked for under the other.
+ */
+function isDisguised(name: string): boolean {
+  if (/^[a-z0-9_]*$/.test(name)) return false
+  const plain = name.toUpperCase().toLowerCase()
+  return plain !== name && CHECKED.has(plain)
 }
 
 export function notSold(what: string, why: string, remedy = `Leave ${what} out.`): BursarError {
