@@ -209,12 +209,16 @@ export interface UsageEntry {
   usage: TokenUsage | null
   /** Credits, in words: what applied when the call began. Absent where a service set its own charge. */
   price?: string
+  /** The price list and its version; null: the seller's own price. */
+  price_version: string | null
   held: string
   charged: string
   started_at: string
   finished_at: string | null
   upstream: string
   upstream_request_id: string | null
+  /** Why the charge is not simply that of the reported usage. */
+  note: string | null
 }
 
 /**

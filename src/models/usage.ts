@@ -27,6 +27,7 @@ interface ReceiptRow {
   readonly started_at: bigint
   readonly finished_at: bigint | null
   readonly upstream_request_id: string | null
+  readonly note: string | null
 }
 
 /**
@@ -51,7 +52,7 @@ export async function listUsage(
   }
   const rows = await db.query<ReceiptRow>(
     `SELECT id, model, upstream, state, usage, price, held, charged, started_at, finished_at,
-       upstream_request_id
+       upstream_request_id, note
      FROM receipt
      WHERE account = ?1 AND id < ?2 AND (?4 IS NULL OR model = ?4) AND started_at >= ?5 AND started_at < ?6
      ORDER BY id DESC LIMIT ?3`,
@@ -77,13 +78,20 @@ function entryOf(row: ReceiptRow): UsageEntry {
     state: row.state,
     usage,
     ...(price === null ? {} : { price }),
+    price_version: price === null ? null : versionOf(row.price),
     held: formatCredits(row.held),
     charged: formatCredits(row.charged),
     started_at: isoTime(row.started_at),
     finished_at: row.finished_at === null ? null : isoTime(row.finished_at),
     upstream: row.upstream,
     upstream_request_id: row.upstream_request_id,
+    note: row.note,
   }
+}
+
+/** As `describePrice` wrote it. */
+function versionOf(price: string): string | null {
+  return (JSON.parse(price) as { readonly source?: string }).source ?? null
 }
 
 function timeOf(text: string | undefined, name: string): bigint | null {

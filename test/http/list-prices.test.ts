@@ -1,5 +1,7 @@
 /** Real list prices, on usage as each kind of upstream reports it, over HTTP: to the micro-credit. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { listUsage } from '../../src/models/usage.ts'
+import { listUsage as tool } from '../../tools/list-usage.ts'
 import { CHAT, MESSAGES, messages, RESPONSES } from '../support/calls.ts'
 import { chatFrames, message, messageFrames, responseObject, streams } from '../support/streams.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
@@ -216,4 +218,28 @@ test('what is held is the tier that the input can reach, not one that it cannot'
   expect(short.held).toBe(short.bound * 25n + 1_000n * 150n)
   const large = await heldFor(272_000)
   expect(large.held).toBe(large.bound * 50n + 1_000n * 225n)
+})
+
+test('its price, with the version of the list, is on the receipt that the buyer sees', async () => {
+  upstream.behave(chat({ prompt_tokens: 1, completion_tokens: 1 }))
+  await (await till.post(CHAT, { model: 'gpt-5.4', messages, max_tokens: 10 })).text()
+  await (await till.post(CHAT, { model: 'fixed', messages })).text()
+  await (await till.post(CHAT, { model: 'gpt', messages: long(8), n: 2 })).text()
+  const page = await listUsage(till.db, till.buyer, {})
+  expect(tool.output.parse(page)).toEqual(page)
+  expect(page.calls.map(({ price, price_version }) => [price, price_version])).toEqual([
+    ['10 in, 1 cached, 12 cache write, 20 cache write 1h, 20 out per million tokens', null],
+    ['0.25 a call', null],
+    [
+      '25 in, 2.5 cached, 150 out per million tokens',
+      expect.stringMatching(/^openai, .*genai-prices .* of \d{4}-/),
+    ],
+  ])
+})
+
+test('why a charge is not simply the reported usage is there, too', async () => {
+  upstream.behave(answers(200, completion({ usage: null })))
+  await (await till.post(CHAT, { model: 'gpt', messages })).text()
+  const [entry] = (await listUsage(till.db, till.buyer, {})).calls
+  expect(entry).toMatchObject({ note: 'estimate: the upstream reported no usage' })
 })

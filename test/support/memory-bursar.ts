@@ -354,6 +354,8 @@ function charge(state: AccountState, text: string, receipt: string, now: number)
     finished_at: at,
     upstream: 'memory',
     upstream_request_id: null,
+    price_version: null,
+    note: null,
   })
   return {
     text,
