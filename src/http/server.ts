@@ -18,6 +18,7 @@ import { modelRoutes } from './model-routes.ts'
 import { openapi } from './openapi.ts'
 import { problemResponse } from './problem.ts'
 import { bodyLimit, type CheckHost, type HttpEnv, hostCheck, knownHosts, onlyMethods } from './security.ts'
+import { nothingThere, refuseUnreadable } from './strays.ts'
 import { tillRoutes } from './till-routes.ts'
 
 export interface HttpOptions extends Omit<McpRoute, 'mcp'> {
@@ -67,6 +68,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     running.add(response)
     if (!models?.handle(request, response)) void listener(request, response)
   })
+  server.on('clientError', (thrown, socket) => refuseUnreadable(thrown, socket, running.hasBegun(socket)))
   await listening(server, host, port)
   const bound = server.address() as AddressInfo
   let stopped: Promise<void> | undefined
@@ -97,13 +99,7 @@ function routes(
     if (error.code === 'internal') options.runtime.log.error({ err: thrown }, error.message)
     return problemResponse(error, headersOf(error))
   })
-  app.notFound((c) =>
-    problemResponse(
-      new BursarError('not_found', `There is nothing at ${c.req.path.slice(0, 200)}.`, {
-        remedy: 'The MCP endpoint is /mcp; /v1/offers, /v1/balance and /v1/models say what there is.',
-      }),
-    ),
-  )
+  app.notFound((c) => nothingThere(c.req.path, c.req.header('anthropic-version')))
   // Before the checks of names: probes ask by address, and learn nothing else.
   const health = healthRoutes(options.runtime, options.checks, options.degraded)
   app.all('/healthz', (c) => health.fetch(c.req.raw))
@@ -132,12 +128,15 @@ function unreadable(thrown: unknown): Response {
 
 interface Running {
   add(response: ServerResponse): void
+  /** Whether a part of an answer, and not all of it, has been sent on this connection. */
+  hasBegun(socket: object): boolean
   ended(): Promise<void>
 }
 
 /** Counts running requests, because a stop waits for these, and not for idle or silent connections. */
 function runningRequests(): Running {
   let running = 0
+  const last = new WeakMap<object, ServerResponse>()
   let onLast: (() => void) | undefined
   const ended = (): void => {
     running -= 1
@@ -147,6 +146,11 @@ function runningRequests(): Running {
     add(response) {
       running += 1
       response.on('close', ended)
+      if (response.socket) last.set(response.socket, response)
+    },
+    hasBegun(socket) {
+      const response = last.get(socket)
+      return response !== undefined && response.headersSent && !response.writableFinished
     },
     ended: () =>
       running === 0
