@@ -96,9 +96,19 @@ export const MESSAGES_RULES: Readonly<Record<string, Rule>> = {
 
 /** What Bursar looks at or sets, in any of the formats. */
 const CHECKED = new Set([
-  ...[CHAT_RULES, RESPONSES_RULES, MESSAGES_RULES].flatMap((rules) => Object.keys(rules)),
-  ...['model', 'messages', 'input', 'tools', 'functions', 'stream', 'stream_options', 'n'],
-  ...['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'thinking'],
+  ...Object.keys({ ...CHAT_RULES, ...RESPONSES_RULES, ...MESSAGES_RULES }),
+  'model',
+  'messages',
+  'input',
+  'tools',
+  'functions',
+  'stream',
+  'stream_options',
+  'n',
+  'max_tokens',
+  'max_completion_tokens',
+  'max_output_tokens',
+  'thinking',
 ])
 
 /** @throws {BursarError} invalid_request */
