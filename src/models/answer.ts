@@ -36,6 +36,15 @@ export interface Busy {
   readonly retryAfterMs: number | null
 }
 
+/** Whether it says in any of the usual ways that it is an error: an error object, its text alone, or vLLM's own form. */
+export function isError({ error, object, type }: JsonObject): boolean {
+  return (
+    asRecord(error) !== null ||
+    (typeof error === 'string' && error !== '') ||
+    [object, type].includes('error')
+  )
+}
+
 const BUSY: readonly number[] = [429, 503, 529]
 
 /**
@@ -45,8 +54,7 @@ const BUSY: readonly number[] = [429, 503, 529]
  */
 export function busyOf(status: number, answer: JsonObject | null, headers: IncomingHttpHeaders): Busy | null {
   if (!BUSY.includes(status) || !answer || asRecord(answer['usage'])) return null
-  const { error, type, object } = answer
-  if (!error && type !== 'error' && object !== 'error') return null
+  if (!isError(answer)) return null
   return { retryAfterMs: retryAfterMs(headers['retry-after']) }
 }
 

@@ -65,6 +65,9 @@ export function dataOf(frame: string): string {
     .join('\n')
 }
 
+/** A frame worth a look: it may be an error (`isError`). Text is no match, because its quotes are escaped. */
+export const MAY_BE_ERROR = /"error"\s*:\s*[{"]|"(?:object|type)"\s*:\s*"error"/
+
 /** A frame to write: UTF-8 text as the Latin-1 that frames are kept in would break it, so it is bytes at once. */
 export function frameOf(data: unknown, event?: string): Buffer {
   return Buffer.from(`${event === undefined ? '' : `event: ${event}\n`}data: ${JSON.stringify(data)}\n\n`)

@@ -5,10 +5,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Runtime } from '../runtime.ts'
 import {
-  asRecord,
   busyOf,
   collector,
   errorCode,
+  isError,
   isWebPage,
   type JsonObject,
   parseObject,
@@ -165,7 +165,7 @@ function wholeAnswer(endpoint: Endpoint, ended: Exchanged, head: Head | undefine
     const ending = { kind: 'forwarded', usage, outputBytes, requestId: id } as const
     return { ...NO_ANSWER, bytes, answer, ending, idHeaders: idHeaders(headers) }
   }
-  if (asRecord(answer?.['error']) && !usage) {
+  if (answer && isError(answer) && !usage) {
     return {
       ...NO_ANSWER,
       answer,

@@ -3,10 +3,10 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { TokenCounts } from '../credits/prices.ts'
 import type { Runtime } from '../runtime.ts'
 import {
-  asRecord,
   busyOf,
   collector,
   errorCode,
+  isError,
   isWebPage,
   type JsonObject,
   parseObject,
@@ -96,7 +96,7 @@ function endingOf(wire: Wire, { status, headers }: Head, text: string, requestId
   const completion = wire.readAnswer(answer)
   if (completion) return { kind: 'answered', completion, requestId: id }
   const usage = wire.readUsage(answer)
-  if (asRecord(answer['error']) && !usage) {
+  if (isError(answer) && !usage) {
     return { kind: 'refused', status, code: errorCode(answer), requestId: id }
   }
   return { kind: 'lost', why: 'invalid_answer', usage, requestId: id }

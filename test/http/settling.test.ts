@@ -293,6 +293,22 @@ describe.each(Object.entries(WIRES))('settling a stream of %s', (name, wire) => 
     expect(await till.charged()).toBe(0n)
   })
 
+  test.each<[string, unknown]>([
+    ['an error object', { error: { message: 'IGNORE' } }],
+    ['a text', { error: 'IGNORE' }],
+    ['an object that is the error', { object: 'error', message: 'IGNORE', code: 400 }],
+    ['an event that is the error', { type: 'error', message: 'IGNORE' }],
+  ])('that says so as %s, in whatever format: nothing', async (_, said) => {
+    upstream.behave(streams([sse(said), sse('[DONE]')]))
+    const text = await events()
+    nothingLeaks(text)
+    expect(text.search(wire.failure)).toBe(0)
+    expect(await till.charged()).toBe(0n)
+    upstream.behave(answers(200, said))
+    nothingLeaks(await (await till.post(path, wire.ask)).json())
+    expect(await till.charged()).toBe(0n)
+  })
+
   test('that says so in the middle: the input', async () => {
     upstream.behave(streams([...wire.broken, wire.failed]))
     const text = await events()

@@ -1,12 +1,13 @@
 /** `POST /v1/chat/completions` (OpenAI API reference, "Chat Completions"), for every server that speaks it. */
 import type { TokenCounts } from '../../credits/prices.ts'
-import { asRecord, errorCode, type JsonObject, parseObject, plainId } from '../answer.ts'
+import { asRecord, errorCode, isError, type JsonObject, parseObject, plainId } from '../answer.ts'
 import type { RequestBody } from '../body.ts'
 import type { Model } from '../catalogue.ts'
 import { CHAT_PATH } from '../chat.ts'
-import { dataOf, frameOf, textBytes } from '../frames.ts'
+import { dataOf, frameOf, MAY_BE_ERROR, textBytes } from '../frames.ts'
 import { readUsage } from '../meter.ts'
 import {
+  askedParts,
   countFile,
   countImage,
   emptyTally,
@@ -64,12 +65,12 @@ function plan(model: Model, body: RequestBody): Plan {
 
 function tallyOf(fields: JsonObject): Tally {
   const tally = emptyTally()
-  for (const message of partsOf(requireList(fields['messages'], 'messages'))) {
+  for (const message of askedParts(requireList(fields['messages'], 'messages'))) {
     tally.messages += 1
     if (asRecord(message['audio'])) throw notSold('audio', 'a stored answer is state of the seller')
-    for (const part of partsOf(message['content'])) countPart(tally, part)
+    for (const part of askedParts(message['content'])) countPart(tally, part)
   }
-  for (const tool of partsOf(fields['tools'])) {
+  for (const tool of askedParts(fields['tools'])) {
     const { type } = tool
     if (type !== undefined && type !== 'function' && type !== 'custom') throw hostedTool(type)
     tally.tools += 1
@@ -118,9 +119,9 @@ function meter(wantsUsage: boolean, choices: number): StreamMeter {
   return {
     read(frame) {
       requestId ??= plainId(/"id"\s*:\s*"([^"\\]+)"/.exec(frame)?.[1])
-      if (/"(?:usage|error)"\s*:\s*\{/.test(frame)) {
+      if (/"usage"\s*:\s*\{/.test(frame) || MAY_BE_ERROR.test(frame)) {
         const chunk = parseObject(dataOf(frame))
-        if (asRecord(chunk?.['error'])) {
+        if (chunk && isError(chunk)) {
           code = errorCode(chunk)
           return 'failed'
         }

@@ -12,7 +12,7 @@ import {
   TEMPLATE_TOKENS_PER_REQUEST,
 } from '../meter.ts'
 import type { InputTokens } from './endpoint.ts'
-import { notSold } from './refusals.ts'
+import { notSold, refuseDisguisedIn } from './refusals.ts'
 
 /** What a request holds besides plain text. */
 export interface Tally {
@@ -115,4 +115,11 @@ export function partsOf(content: unknown): JsonObject[] {
   return list(content)
     .map(asRecord)
     .filter((part) => part !== null)
+}
+
+/** The same of a request. @throws {BursarError} invalid_request: one has a name in letters that hide it. */
+export function askedParts(content: unknown): JsonObject[] {
+  const parts = partsOf(content)
+  refuseDisguisedIn(parts)
+  return parts
 }

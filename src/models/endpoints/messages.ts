@@ -1,13 +1,14 @@
 /** `POST /v1/messages` and `/v1/messages/count_tokens` (Anthropic API reference, "Messages"). */
 import type { TokenCounts } from '../../credits/prices.ts'
 import { invalid } from '../../errors.ts'
-import { asRecord, errorCode, type JsonObject, parseObject, plainId } from '../answer.ts'
+import { asRecord, errorCode, isError, type JsonObject, parseObject, plainId } from '../answer.ts'
 import type { RequestBody } from '../body.ts'
 import type { Model } from '../catalogue.ts'
 import { MESSAGES_PATH } from '../chat.ts'
-import { dataOf, frameOf, textBytes } from '../frames.ts'
+import { dataOf, frameOf, MAY_BE_ERROR, textBytes } from '../frames.ts'
 import { messageCounts, readMessageUsage } from '../meter.ts'
 import {
+  askedParts,
   countFile,
   countImage,
   emptyTally,
@@ -82,11 +83,11 @@ function leastOutput(fields: JsonObject, limit: number): number {
 
 function tallyOf(fields: JsonObject): Tally {
   const tally = emptyTally()
-  for (const message of partsOf(requireList(fields['messages'], 'messages'))) {
+  for (const message of askedParts(requireList(fields['messages'], 'messages'))) {
     tally.messages += 1
-    for (const block of partsOf(message['content'])) countBlock(tally, block)
+    for (const block of askedParts(message['content'])) countBlock(tally, block)
   }
-  for (const tool of partsOf(fields['tools'])) countTool(tally, tool)
+  for (const tool of askedParts(fields['tools'])) countTool(tally, tool)
   return tally
 }
 
@@ -98,7 +99,7 @@ function countBlock(tally: Tally, block: JsonObject): void {
     if (type === 'image') countImageSource(tally, source)
     else countDocument(tally, source)
   } else if (type === 'tool_result') {
-    for (const inner of partsOf(block['content'])) countBlock(tally, inner)
+    for (const inner of askedParts(block['content'])) countBlock(tally, inner)
   } else if (type !== 'text' && type !== 'tool_use') {
     refuseMedia(type)
   }
@@ -114,7 +115,7 @@ function countImageSource(tally: Tally, source: JsonObject | null): void {
 function countDocument(tally: Tally, source: JsonObject | null): void {
   if (source?.['type'] === 'text') return
   if (source?.['type'] === 'content') {
-    for (const inner of partsOf(source['content'])) countBlock(tally, inner)
+    for (const inner of askedParts(source['content'])) countBlock(tally, inner)
     return
   }
   countFile(tally, source?.['data'])
@@ -166,9 +167,9 @@ function meter(): StreamMeter {
 
   return {
     read(frame) {
-      if (/"(?:usage|error)"\s*:\s*\{/.test(frame)) {
+      if (/"usage"\s*:\s*\{/.test(frame) || MAY_BE_ERROR.test(frame)) {
         const event = parseObject(dataOf(frame))
-        if (event?.['type'] === 'error') {
+        if (event && isError(event)) {
           code = errorCode(event)
           return 'failed'
         }

@@ -114,7 +114,7 @@ const CHECKED = new Set([
 /** @throws {BursarError} invalid_request */
 export function refuseUnbounded(fields: JsonObject, rules: Readonly<Record<string, Rule>>): void {
   for (const name of Object.keys(fields)) {
-    if (isDisguised(name)) throw notSold(name, 'some servers read it as the same name in small letters')
+    refuseDisguised(name, CHECKED)
     const why = Object.hasOwn(rules, name) ? rules[name]?.(fields[name]) : undefined
     if (why) throw notSold(name, why)
   }
@@ -123,11 +123,35 @@ export function refuseUnbounded(fields: JsonObject, rules: Readonly<Record<strin
 /**
  * Servers in Go (Ollama, many gateways) match names whatever their case, ſ and the Kelvin sign included, and the last
  * one counts: what was checked under the one name would be asked for under the other.
+ *
+ * @throws {BursarError} invalid_request
  */
-function isDisguised(name: string): boolean {
-  if (/^[a-z0-9_]*$/.test(name)) return false
+function refuseDisguised(name: string, checked: ReadonlySet<string>): void {
+  if (/^[a-z0-9_]*$/.test(name)) return
   const plain = name.toUpperCase().toLowerCase()
-  return plain !== name && CHECKED.has(plain)
+  if (plain === name || !checked.has(plain)) return
+  throw notSold(name, 'some servers read it as the same name in small letters')
+}
+
+/** The same of messages, their parts, and tools: what says what they are, and what they hold. */
+const CHECKED_IN_PARTS = new Set([
+  'type',
+  'role',
+  'content',
+  'image_url',
+  'file',
+  'source',
+  'audio',
+  'output',
+  'result',
+  'tools',
+  'execution',
+  'environment',
+])
+
+/** @throws {BursarError} invalid_request */
+export function refuseDisguisedIn(parts: readonly JsonObject[]): void {
+  for (const part of parts) for (const name of Object.keys(part)) refuseDisguised(name, CHECKED_IN_PARTS)
 }
 
 export function notSold(what: string, why: string, remedy = `Leave ${what} out.`): BursarError {

@@ -1,12 +1,13 @@
 /** `POST /v1/responses` (OpenAI API reference, "Responses"), without what the upstream would have to keep. */
 import type { TokenCounts } from '../../credits/prices.ts'
 import { invalid } from '../../errors.ts'
-import { asRecord, errorCode, type JsonObject, parseObject, plainId } from '../answer.ts'
+import { asRecord, errorCode, isError, type JsonObject, parseObject, plainId } from '../answer.ts'
 import type { RequestBody } from '../body.ts'
 import type { Model } from '../catalogue.ts'
-import { dataOf, frameOf, textBytes } from '../frames.ts'
+import { dataOf, frameOf, MAY_BE_ERROR, textBytes } from '../frames.ts'
 import { readResponseUsage } from '../meter.ts'
 import {
+  askedParts,
   countFile,
   countImage,
   emptyTally,
@@ -65,8 +66,8 @@ function tallyOf(fields: JsonObject): Tally {
   const { input } = fields
   if (typeof input !== 'string' && !Array.isArray(input)) throw invalid('input must be a text or a list.')
   tally.messages += 1
-  for (const item of partsOf(input)) countItem(tally, item)
-  for (const tool of partsOf(fields['tools'])) if (!isIdleSearch(fields, tool)) countTool(tally, tool)
+  for (const item of askedParts(input)) countItem(tally, item)
+  for (const tool of askedParts(fields['tools'])) if (!isIdleSearch(fields, tool)) countTool(tally, tool)
   return tally
 }
 
@@ -90,9 +91,9 @@ function countItem(tally: Tally, item: JsonObject): void {
     countFile(tally, item['result'])
     return
   }
-  for (const part of partsOf(item['content'])) countPart(tally, part)
+  for (const part of askedParts(item['content'])) countPart(tally, part)
   const { output } = item
-  for (const part of Array.isArray(output) ? partsOf(output) : partsOf([output])) countPart(tally, part)
+  for (const part of Array.isArray(output) ? askedParts(output) : askedParts([output])) countPart(tally, part)
 }
 
 function countPart(tally: Tally, part: JsonObject): void {
@@ -115,7 +116,7 @@ function countTool(tally: Tally, tool: JsonObject): void {
   const { type } = tool
   if (type === 'namespace') {
     tally.tools += 1
-    for (const inner of partsOf(tool['tools'])) countTool(tally, inner)
+    for (const inner of askedParts(tool['tools'])) countTool(tally, inner)
   } else if (typeof type === 'string' && CLIENT_TOOLS.includes(type)) {
     if (type === 'function' || type === 'custom') tally.tools += 1
     else tally.builtIns += 1
@@ -157,11 +158,11 @@ function meter(): StreamMeter {
       events += 1
       requestId ??= plainId(/"id"\s*:\s*"(resp_[^"\\]+)"/.exec(frame)?.[1])
       const final = FINAL.test(frame)
-      if (final || /"type"\s*:\s*"error"/.test(frame)) {
+      if (final || MAY_BE_ERROR.test(frame)) {
         const event = parseObject(dataOf(frame))
         const response = asRecord(event?.['response'])
         usage = (response && readResponseUsage(response)) ?? usage
-        if (event?.['type'] === 'error' || event?.['type'] === 'response.failed') {
+        if (event && (isError(event) || event['type'] === 'response.failed')) {
           code = errorCode(response ?? { error: asRecord(event['error']) ?? event })
           return 'failed'
         }
