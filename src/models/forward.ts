@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { type BursarError, invalid } from '../errors.ts'
+import { checkMayUse } from '../ledger/may-use.ts'
 import { formatCredits } from '../money.ts'
 import { readBody } from './body.ts'
 import { type Model, type Models, modelOf } from './catalogue.ts'
@@ -74,7 +75,10 @@ export async function forward(
   const plan = call.endpoint.plan(model, body)
   // What stands in the request itself was meant for it; a header may be a client's habit.
   const fitFloor = fitFloorOf(body.fields[FIT_MEMBER], FIT_MEMBER) ?? call.fitFloor
-  if (call.endpoint.free) return forwardFree(ctx, model, { ...call, plan }, client)
+  if (call.endpoint.free) {
+    await checkMayUse(ctx.ledger, caller, model.id)
+    return forwardFree(ctx, model, { ...call, plan }, client)
+  }
   const reservation = await reserve(ctx, caller, workOf(ctx, { ...call, fitFloor }, model, plan))
   if (reservation.kind === 'running') throw stillRunning(reservation.ref)
   if (reservation.kind === 'replayed') return replay(ctx, caller, reservation)

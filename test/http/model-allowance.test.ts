@@ -1,5 +1,6 @@
 /** Allowances and freezes on the path of a call: refused before anything is sent, in the caller's own format. */
 import { beforeEach, describe, expect, test } from 'vitest'
+import { freezeAccount } from '../../src/ledger/accounts.ts'
 import { createAgent, updateAgent } from '../../src/ledger/agents.ts'
 import type { AllowanceChange } from '../../src/ledger/allowance.ts'
 import { createKey } from '../../src/ledger/keys.ts'
@@ -60,6 +61,19 @@ describe('an allowance', () => {
     expect(refused).toMatchObject({ allowance: 'models', type: 'error', error: { type: 'billing_error' } })
     await calls.nothingHappened()
     expect((await post(CHAT, ASK)).status).toBe(200)
+  })
+
+  test('refuses to count the tokens of other models, and a frozen agent', async () => {
+    const count = () => post(`${MESSAGES}/count_tokens`, { model: 'claude', messages })
+    await allow({ models: ['gpt'] })
+    await refusal(await count(), 402, 'allowance_exceeded')
+    await allow({ models: null })
+    await updateAgent(calls.till.ledger, { agent, frozen: true })
+    await refusal(await count(), 403, 'frozen')
+    await updateAgent(calls.till.ledger, { agent, frozen: false })
+    await freezeAccount(calls.till.ledger, calls.till.buyer, true)
+    await refusal(await count(), 403, 'frozen')
+    await calls.nothingHappened()
   })
 
   test('holds across endpoints and at once: what they afford together is called, and no more', async () => {

@@ -1,0 +1,20 @@
+/** Whether somebody may use what costs nothing: no hold is taken there that would check it. */
+import { getAgent } from './agents.ts'
+import { allowanceRefusal } from './allowance.ts'
+import { getBalance } from './balance.ts'
+import { frozen } from './errors.ts'
+import type { Ledger } from './ledger.ts'
+
+/** @throws {BursarError} frozen, allowance_exceeded (the agent may not use this model), not_found */
+export async function checkMayUse(
+  ledger: Ledger,
+  { account, agent }: { readonly account: string; readonly agent?: string },
+  model: string,
+): Promise<void> {
+  if ((await getBalance(ledger, account)).frozen) throw frozen('account')
+  if (agent === undefined) return
+  const known = await getAgent(ledger, { agent, account })
+  if (known.frozen) throw frozen('agent')
+  const refused = allowanceRefusal(known.allowance, { required: 0n, model, at: ledger.runtime.now() })
+  if (refused) throw refused
+}
