@@ -57,5 +57,7 @@ function shouldRetry({ code, status, details }: BursarError): boolean | null {
   if (status < 500) return false
   if (code !== 'upstream_error' || details['reason'] === 'unreachable') return null
   const upstreamStatus = details['upstream_status']
-  return typeof upstreamStatus === 'number' && upstreamStatus >= 500 ? null : false
+  return typeof upstreamStatus === 'number' && (upstreamStatus >= 500 || upstreamStatus === 429)
+    ? null
+    : false
 }
