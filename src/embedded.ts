@@ -5,12 +5,12 @@ import { awaitPayment } from './invoices/await.ts'
 import { type InvoiceContext, railsOf } from './invoices/context.ts'
 import { createInvoice, fromWire } from './invoices/create.ts'
 import { getInvoice } from './invoices/view.ts'
-import { readAllowance } from './ledger/allowance.ts'
 import { balanceView } from './ledger/balance.ts'
 import type { AccountPrincipal } from './ledger/keys.ts'
 import type { Ledger } from './ledger/ledger.ts'
 import { type CallContext, type Caller, callModel } from './models/call.ts'
 import { modelOffers } from './models/catalogue.ts'
+import { mayCall } from './models/listing.ts'
 import { listUsage } from './models/usage.ts'
 import { formatCredits, formatUsd } from './money.ts'
 
@@ -39,9 +39,9 @@ export function embeddedBursar(engine: Engine, principal: AccountPrincipal): Bur
 }
 
 /** An agent sees the models that its allowance lets it call. */
-async function offers({ seller, ledger, invoices, calls }: Engine, { agent }: Caller): Promise<Offers> {
+async function offers({ seller, ledger, invoices, calls }: Engine, caller: Caller): Promise<Offers> {
   const { usdPerCredit, packs } = invoices.catalogue
-  const allowed = agent === undefined ? null : (await readAllowance(ledger, agent)).models
+  const offered = await mayCall(calls, caller)
   return {
     seller,
     payee: invoices.tillKey.payee,
@@ -59,6 +59,6 @@ async function offers({ seller, ledger, invoices, calls }: Engine, { agent }: Ca
       decimals: asset.decimals,
       network: chain.network,
     })),
-    models: modelOffers(calls.models, ledger.runtime.now()).filter(({ id }) => allowed?.includes(id) ?? true),
+    models: modelOffers(calls.models, ledger.runtime.now()).filter(({ id }) => offered(id)),
   }
 }

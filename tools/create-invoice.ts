@@ -29,7 +29,10 @@ export const createInvoice = defineTool({
   description:
     'Asks for a payment address and an exact amount for a pack, or for an amount of credits (decimal text). Costs nothing until it is paid. Repeat with the same idempotency_key to get the same invoice again. Next: pay it, then await_payment.',
   input: createInvoiceInput,
-  output: invoice,
+  // What an invoice becomes is in get_invoice: in full here, too, it would be the longest entry of the tool list.
+  output: z.looseObject(
+    invoice.omit({ flags: true, payments: true, missing: true, credits_granted: true }).shape,
+  ),
   hints: { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: false },
   needs: 'till',
   async handler({ bursar, purse }, input) {

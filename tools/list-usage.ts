@@ -20,6 +20,9 @@ export const listUsageInput = z.strictObject({
     .max(100, { error: 'expected at most 100; take the next page with cursor' })
     .default(20),
   cursor: z.string().min(1).max(200).exactOptional().describe('next_cursor of the page before'),
+  model: z.string().min(1).max(200).exactOptional(),
+  since: z.string().max(40).exactOptional().describe('ISO 8601'),
+  until: z.string().max(40).exactOptional(),
 })
 
 export const listUsage = defineTool({

@@ -10,7 +10,7 @@ import type { Endpoint, Format } from '../models/endpoints/endpoint.ts'
 import { ENDPOINTS } from '../models/endpoints/index.ts'
 import { fitFloorOf } from '../models/fit.ts'
 import { forward, type RawCall } from '../models/forward.ts'
-import { modelList } from '../models/listing.ts'
+import { mayCall, modelEntry, modelList } from '../models/listing.ts'
 import type { CallContext, Caller } from '../models/reserve.ts'
 import { refuse } from './model-errors.ts'
 import { clientOf, header, readRequest } from './node.ts'
@@ -98,10 +98,15 @@ async function answerModels(
   // Anthropic's clients send their version with everything.
   const format: Format = header(request, 'anthropic-version') === undefined ? 'openai' : 'anthropic'
   await guarded(options, format, request, response, async () => {
-    await admit(options, request, 'GET')
-    const id = path === MODELS ? null : decoded(path.slice(MODELS.length + 1))
-    const body = JSON.stringify(modelList(options.calls, format, id))
-    response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' }).end(body)
+    const caller = await admit(options, request, 'GET')
+    const { models } = options.calls
+    const answer =
+      path === MODELS
+        ? modelList(models, format, await mayCall(options.calls, caller))
+        : modelEntry(models, format, decoded(path.slice(MODELS.length + 1)))
+    response
+      .writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+      .end(JSON.stringify(answer))
   })
 }
 

@@ -31,12 +31,6 @@ export interface TillRoutesOptions {
   readonly stopping: AbortSignal
 }
 
-const time = z.string().max(40)
-const usageQuery = listUsageInput.extend({
-  model: z.string().min(1).max(200).exactOptional(),
-  since: time.exactOptional(),
-  until: time.exactOptional(),
-})
 const text = z.string()
 export const signedInvoice = invoice.extend({
   signed: z.object({ payload: text, signature: text, payee: text }),
@@ -99,7 +93,7 @@ export const tillOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/usage',
     summary: 'Receipts, newest first',
-    query: usageQuery,
+    query: listUsageInput,
     output: listUsage.output,
   },
   {
@@ -145,7 +139,7 @@ export function tillRoutes(options: TillRoutesOptions): Hono<HttpEnv> {
     const { limit, ...rest } = c.req.query()
     const query =
       limit === undefined ? rest : { ...rest, limit: /^\d{1,9}$/.test(limit) ? Number(limit) : limit }
-    const input = checkInput({ name: '/v1/usage', input: usageQuery }, query)
+    const input = checkInput({ name: '/v1/usage', input: listUsageInput }, query)
     return c.json(await bursarFor(buyer(c.get('principal'))).listUsage(input))
   })
   app.post('/calls', async (c) => {

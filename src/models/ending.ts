@@ -42,3 +42,8 @@ export type Ending =
       readonly outputBytes?: number
       readonly requestId: string | null
     }
+
+/** Nobody worked on it, that is certain: it was never sent, or the upstream said that it had no room for it. */
+export function wasNeverTaken(ending: Ending): boolean {
+  return ending.kind === 'unreached' || (ending.kind === 'refused' && ending.busy !== undefined)
+}

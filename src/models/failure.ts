@@ -2,7 +2,7 @@
 import { BursarError, type ErrorCode } from '../errors.ts'
 import { asRecord, type JsonObject } from './answer.ts'
 import type { Model } from './catalogue.ts'
-import type { Ending } from './ending.ts'
+import { type Ending, wasNeverTaken } from './ending.ts'
 import type { LostReason } from './exchange.ts'
 
 /** As it is stored under an idempotency key. */
@@ -38,12 +38,16 @@ const LOST: Readonly<Record<LostReason, string>> = {
 
 /** What a call that failed upstream means for whoever made it. */
 export function failureOf({ receipt, keyed }: Failed, ending: Unanswered): Failure {
-  const again = keyed ? ' Use a new idempotency_key: this one keeps its answer.' : ''
+  const again = !keyed
+    ? ''
+    : wasNeverTaken(ending)
+      ? ' The same idempotency_key may be used again.'
+      : ' Use a new idempotency_key: this one keeps its answer.'
   if (ending.kind === 'unreached') {
     return {
       code: 'upstream_error',
       message: 'The upstream could not be reached; the call was never sent and costs nothing.',
-      remedy: 'Try again later, or choose another model. An idempotency_key may be used again.',
+      remedy: `Try again later, or choose another model.${again}`,
       details: { reason: 'unreachable', receipt },
     }
   }
@@ -71,7 +75,7 @@ function refusal(status: number, code: string | null): string {
 }
 
 function refusalRemedy(status: number): string {
-  if (status === 429) return 'The upstream is busy: wait a little and ask again.'
+  if (status === 429 || status === 529) return 'The upstream is busy: wait a little and ask again.'
   if (status === 400 || status === 413 || status === 422)
     return 'Change the request: the upstream does not take it.'
   if (status >= 500) return 'Try again later, or choose another model.'

@@ -11,7 +11,7 @@ import type { Hold, Ledger, Settled } from '../ledger/ledger.ts'
 import { formatCredits, type MicroCredits, max, min } from '../money.ts'
 import { type Model, type Models, placed } from './catalogue.ts'
 import type { Circuit } from './circuit.ts'
-import type { Ending } from './ending.ts'
+import { type Ending, wasNeverTaken } from './ending.ts'
 import { askInTurn, type Send } from './failover.ts'
 import { type Failed, withoutAnswer } from './failure.ts'
 import { chargeIfLost, type Settlement, settlementOf, type Terms } from './settle.ts'
@@ -231,8 +231,8 @@ function affordableOutput({ bounds, fit }: Work, quotes: readonly Quote[], avail
 }
 
 /**
- * Writes a call's outcome down: charges what the settling table says and gives back the rest. A call that was never
- * sent stores no answer, so that its idempotency key may be used again; any other keeps it, because it may have run.
+ * Writes a call's outcome down: charges what the settling table says and gives back the rest. A call that was
+ * never taken stores no answer, so that its idempotency key may be used again; any other keeps it, for it may have run.
  *
  * @param respond what to store for a repeated idempotency key, JSON; null keeps no answer, only that there was one.
  * @returns what was really charged: not the settlement's charge, if the hold had lapsed meanwhile.
@@ -246,7 +246,7 @@ export async function settle(
   const settlement = settlementOf(terms, ending)
   const { charge, usage, note } = settlement
   const requestId = ending.kind === 'unreached' ? null : ending.requestId
-  const answer = work.idempotency && ending.kind !== 'unreached' ? respond(settlement) : null
+  const answer = work.idempotency && !wasNeverTaken(ending) ? respond(settlement) : null
   const response = storeAnswers || answer === null ? answer : withoutAnswer(hold.ref)
   const outcome = {
     ...(usage ? { usage: JSON.stringify(storedUsage(usage)) } : {}),

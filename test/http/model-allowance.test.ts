@@ -63,7 +63,7 @@ describe('an allowance', () => {
     expect((await post(CHAT, ASK)).status).toBe(200)
   })
 
-  test('refuses to count the tokens of other models, and a frozen agent', async () => {
+  test('refuses to count the tokens of other models, and for a frozen agent', async () => {
     const count = () => post(`${MESSAGES}/count_tokens`, { model: 'claude', messages })
     await allow({ models: ['gpt'] })
     await refusal(await count(), 402, 'allowance_exceeded')
@@ -74,6 +74,27 @@ describe('an allowance', () => {
     await freezeAccount(calls.till.ledger, calls.till.buyer, true)
     await refusal(await count(), 403, 'frozen')
     await calls.nothingHappened()
+  })
+
+  test('that names models leaves the others out of the list', async () => {
+    const listed = async (headers = {}) => {
+      const response = await fetch(`${calls.till.url}/v1/models`, {
+        headers: { authorization: `Bearer ${key}`, ...headers },
+      })
+      return ((await response.json()) as { data: { id: string }[] }).data.map(({ id }) => id)
+    }
+    await allow({ models: ['gpt', 'no longer sold'] })
+    expect(await listed()).toEqual(['gpt'])
+    expect(await listed({ 'anthropic-version': '2023-06-01' })).toEqual([])
+    await allow({ models: null })
+    expect(await listed()).toContain('fixed')
+  })
+
+  test('counts no tokens for an account without credits', async () => {
+    await calls.restart({ credits: 0n })
+    const counted = await calls.till.post(`${MESSAGES}/count_tokens`, { model: 'claude', messages })
+    await refusal(counted, 402, 'insufficient_credits')
+    expect(calls.sent()).toHaveLength(0)
   })
 
   test('holds across endpoints and at once: what they afford together is called, and no more', async () => {

@@ -124,7 +124,8 @@ describe('an idempotency key', () => {
   })
 
   test.each<[string, Behaviour, string]>([
-    ['was refused', refuses(429, 'rate_limit_exceeded'), '0.000000'],
+    ['was refused', refuses(400, 'invalid_value'), '0.000000'],
+    ['failed', refuses(500, 'server_error'), '0.000000'],
     ['broke off', cutsAfterHeaders, '0.000070'],
   ])('of a call that %s gives the same failure again', async (_, behaviour, charged) => {
     const account = await till.account(1_000_000n)
@@ -139,7 +140,7 @@ describe('an idempotency key', () => {
     expect((await getBalance(till.ledger, account)).available).toBe(1_000_000n - parseCredits(charged))
   })
 
-  test('may be used again when the call was never sent, or never held', async () => {
+  test('may be used again when the call was never held, never sent, or never taken', async () => {
     const account = await till.account(1000n)
     const key = { idempotency_key: 'again' }
     await expect(call(account, key)).rejects.toMatchObject({ code: 'insufficient_credits' })
@@ -147,7 +148,14 @@ describe('an idempotency key', () => {
     const gone = await startScriptedUpstream()
     await gone.stop()
     await expect(call(account, key, gone.baseUrl)).rejects.toMatchObject({ code: 'upstream_error' })
+    upstream.behave(refuses(429, 'rate_limit_exceeded'))
+    await expect(call(account, key)).rejects.toMatchObject({
+      details: { upstream_status: 429, charged: '0.000000' },
+      remedy: expect.stringContaining('same idempotency_key') as string,
+    })
+    upstream.behave(completes())
     expect(await call(account, key)).toMatchObject({ replayed: false, charged: '0.000220' })
+    expect(await call(account, key)).toMatchObject({ replayed: true, charged: '0.000220' })
   })
 })
 

@@ -124,7 +124,7 @@ test('its account is offered everything', async () => {
   ])
 })
 
-test('usage shows the price of each call beside its charge', async () => {
+test('usage is that of one model, or of a time, when asked so, and shows the price of each call beside its charge', async () => {
   for (const [way, bursar] of await waysTo(null)) {
     for (const model of ['small', 'fixed']) {
       await run(callModel, bursar, { model, messages: [{ role: 'user', content: 'Good day?' }] })
@@ -135,6 +135,11 @@ test('usage shows the price of each call beside its charge', async () => {
       // 12 tokens in at 10 micro-credits and 5 out at 40.
       { model: 'small', price: '10 in, 1.25 cached, 40 out per million tokens', charged: '0.000320' },
     ])
+    const only = async (input: object) =>
+      ((await run(listUsage, bursar, input)).data['calls'] as { model: string }[]).map(({ model }) => model)
+    expect(new Set(await only({ model: 'small' })), way).toEqual(new Set(['small']))
+    expect(await only({ until: '2001-01-01' }), way).toEqual([])
+    expect(await only({ since: '2001-01-01', limit: 2 }), way).toEqual(['fixed', 'small'])
     expect(text[0], way).toMatch(/ 0\.250000 of 0\.250000 credits held, at 0\.25 a call, receipt /)
   }
 })
