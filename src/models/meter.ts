@@ -61,7 +61,7 @@ export function limitOutput(asked: number | undefined, most: number, name = 'max
  *
  * `prompt_tokens` includes what a cache read and wrote, `completion_tokens` the reasoning (OpenAI API reference, "The
  * chat completion object"); embeddings have no `completion_tokens`. Some compatible servers (xAI, Gemini) count
- * reasoning beside the completion: their own total tells. DeepSeek (`prompt_cache_hit_tokens`) and Moonshot
+ * reasoning beside the completion: their own total tells (CLIProxyAPI#5733, any-llm#1290). DeepSeek (`prompt_cache_hit_tokens`) and Moonshot
  * (`cached_tokens`) have names of their own for what a cache read.
  */
 export function readUsage(answer: JsonObject): TokenCounts | null {
@@ -70,21 +70,31 @@ export function readUsage(answer: JsonObject): TokenCounts | null {
   const { prompt_tokens: input, completion_tokens: output = answer['object'] === 'list' ? 0 : undefined } =
     usage
   const details = asRecord(usage['prompt_tokens_details'])
-  const reasoning = asRecord(usage['completion_tokens_details'])?.['reasoning_tokens']
-  return counted(input, withReasoning(usage, output, reasoning), {
+  const parts = {
     cached: details?.['cached_tokens'] ?? usage['prompt_cache_hit_tokens'] ?? usage['cached_tokens'],
     write: details?.['cache_write_tokens'],
-    reasoning,
-  })
+    reasoning: asRecord(usage['completion_tokens_details'])?.['reasoning_tokens'],
+  }
+  const beside = reasoningBeside(usage, output, parts)
+  return beside > 0 && isCount(output)
+    ? counted(input, output + beside, { ...parts, reasoning: beside })
+    : counted(input, output, parts)
 }
 
-function withReasoning(
+/**
+ * The reasoning that only the total has: named or not, for Gemini's own endpoint names none. What a cache read or wrote
+ * is none, where a server counts that beside the prompt.
+ */
+function reasoningBeside(
   { prompt_tokens: input, total_tokens: total }: JsonObject,
   output: unknown,
-  reasoning: unknown,
-) {
-  if (!isCount(input) || !isCount(output) || !isCount(reasoning)) return output
-  return total === input + output + reasoning ? output + reasoning : output
+  { cached, write, reasoning }: Parts,
+): number {
+  if (!isCount(input) || !isCount(output) || !isCount(total)) return 0
+  const rest = Math.max(0, total - input - output)
+  if (isCount(reasoning) && reasoning > 0) return rest === reasoning ? rest : 0
+  const [read, written] = [cached, write].map((part) => (isCount(part) ? part : 0)) as [number, number]
+  return [read, written, read + written].includes(rest) ? 0 : rest
 }
 
 /** The same of a Response (OpenAI API reference, "The Response object"): other names, the same sums. */

@@ -158,6 +158,25 @@ describe('a call at list price costs', () => {
       125n + 70n * 25n,
     ],
     [
+      'xAI: reasoning that only the total has',
+      CHAT,
+      { model: 'grok-4.3', messages },
+      chat({ prompt_tokens: 10, completion_tokens: 20, total_tokens: 80 }),
+      125n + 70n * 25n,
+    ],
+    [
+      'xAI: what a cache read, counted beside the prompt, is no output',
+      CHAT,
+      { model: 'grok-4.3', messages },
+      chat({
+        prompt_tokens: 10,
+        completion_tokens: 20,
+        total_tokens: 80,
+        prompt_tokens_details: { cached_tokens: 50 },
+      }),
+      125n + 20n * 25n,
+    ],
+    [
       'OpenRouter: cache writes of Gemini cost their input and the storage',
       CHAT,
       { model: 'gemini', messages: long(3_000) },
