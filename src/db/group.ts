@@ -65,12 +65,10 @@ export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): 
     scheduled = true
     options.schedule(() => {
       scheduled = false
-      flush()
+      if (isDue()) void commitNext()
+      // One a turn: to make two large ones ready in a row would hold the event loop up.
+      schedule()
     })
-  }
-
-  function flush(): void {
-    while (isDue()) void commitNext()
   }
 
   async function commitNext(): Promise<void> {
@@ -81,9 +79,9 @@ export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): 
     const again = 'thrown' in outcome && entries.length > 1 && options.splittable(outcome.thrown)
     if (again) await commitHalves(entries, options)
     underWay.delete(entries)
-    // Before the callers of this one hear of it, which takes them a while.
-    flush()
     if (!again) settle(entries, outcome)
+    // Never from here at once: commits that take no time would keep the event loop from turning.
+    schedule()
     if (isIdle()) for (const resolve of onIdle.splice(0)) resolve()
   }
 

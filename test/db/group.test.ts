@@ -127,6 +127,7 @@ function stepwise(overlap: boolean) {
     async end(name: string, thrown?: Error) {
       underWay.get(name)?.(thrown)
       await turn()
+      await turn()
       return seen.splice(0)
     },
     idle: () => group.idle(),
@@ -139,9 +140,9 @@ test('a next group that is as large as the one under way follows it at once, and
   expect(await add('c')).toEqual([])
   expect(await add('d')).toEqual(['prepare cd', 'commit cd'])
   expect(await add('e', 'f', 'g', 'h')).toEqual([])
-  expect(await end('ab')).toEqual(['prepare efg', 'commit efg', 'answer a', 'answer b'])
+  expect(await end('ab')).toEqual(['answer a', 'answer b', 'prepare efg', 'commit efg'])
   expect(await end('cd')).toEqual(['answer c', 'answer d'])
-  expect(await end('efg')).toEqual(['prepare h', 'commit h', 'answer e', 'answer f', 'answer g'])
+  expect(await end('efg')).toEqual(['answer e', 'answer f', 'answer g', 'prepare h', 'commit h'])
   expect(await end('h')).toEqual(['answer h'])
   await idle()
 })
@@ -156,13 +157,32 @@ test('what a split group leaves over comes after the group that followed it', as
   expect(await end('b')).toEqual(['answer b'])
 })
 
-test('where commits may not overlap, the next group waits, and leaves before the callers of the first hear of it', async () => {
+test('where commits may not overlap, the next group waits', async () => {
   const { add, end } = stepwise(false)
   expect(await add('a')).toEqual(['prepare a', 'commit a'])
   expect(await add('b', 'c', 'd', 'e')).toEqual([])
-  expect(await end('a')).toEqual(['prepare bcd', 'commit bcd', 'answer a'])
-  expect(await end('bcd')).toEqual(['prepare e', 'commit e', 'answer b', 'answer c', 'answer d'])
+  expect(await end('a')).toEqual(['answer a', 'prepare bcd', 'commit bcd'])
+  expect(await end('bcd')).toEqual(['answer b', 'answer c', 'answer d', 'prepare e', 'commit e'])
 })
+
+test.each([true, false])(
+  'commits that are done at once leave the event loop its turns (overlap: %s)',
+  async (overlap) => {
+    const { group } = words({ limit: 2, overlap })
+    let turned = false
+    setTimeout(() => (turned = true))
+    const MOST = 10_000
+    const callers = Array.from({ length: 5 }, async () => {
+      let asked = 0
+      while (!turned && asked < MOST) {
+        asked++
+        await group.add('a')
+      }
+      return asked
+    })
+    for (const asked of await Promise.all(callers)) expect(asked).toBeLessThan(MOST)
+  },
+)
 
 test('a group that cannot be made ready is told so, after whatever was split out of the one before', async () => {
   const broken = new Error('broken')
