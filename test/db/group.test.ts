@@ -169,12 +169,12 @@ test.each([true, false])(
   'commits that are done at once leave the event loop its turns (overlap: %s)',
   async (overlap) => {
     const { group } = words({ limit: 2, overlap })
-    let turned = false
-    setTimeout(() => (turned = true))
+    const turned = new AbortController()
+    setTimeout(() => turned.abort())
     const MOST = 10_000
     const callers = Array.from({ length: 5 }, async () => {
       let asked = 0
-      while (!turned && asked < MOST) {
+      while (!turned.signal.aborted && asked < MOST) {
         asked++
         await group.add('a')
       }
