@@ -13,8 +13,8 @@ export interface OpenLedger {
   readonly schedule?: (flush: () => void) => void
 }
 
-/** Measured: twice as many a group gain a tenth at most, and hold the event loop up twice as long. */
-const GROUP_LIMIT = 512
+/** Measured: twice as many a group, of which two may be under way, gain nothing and hold the event loop up for longer. */
+const GROUP_LIMIT = 256
 
 /** A ledger over a database: from here on, holds and their outcomes of many callers share commits. */
 export function openLedger({ db, runtime, schedule = soon }: OpenLedger): Ledger {
