@@ -13,7 +13,7 @@ export interface OpenLedger {
   readonly schedule?: (flush: () => void) => void
 }
 
-/** Measured: twice as many a group, of which two may be under way, gain nothing and hold the event loop up for longer. */
+/** Measured: twice as many a group, of which two may be under way, gain little and hold the event loop up for longer. */
 const GROUP_LIMIT = 256
 
 /** A ledger over a database: from here on, holds and their outcomes of many callers share commits. */

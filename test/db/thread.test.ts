@@ -24,8 +24,8 @@ afterEach(async () => {
   await t.close()
 })
 
-async function open(threadAfter: number, busyTimeoutMs = 1_000): Promise<Db> {
-  const db = await openDb({ url: t.url, runtime: t.runtime, migrations: items, threadAfter, busyTimeoutMs })
+async function open(threadAfter: number, busyTimeoutMs = 1_000, runtime = t.runtime): Promise<Db> {
+  const db = await openDb({ url: t.url, runtime, migrations: items, threadAfter, busyTimeoutMs })
   opened.push(db)
   return db
 }
@@ -120,4 +120,42 @@ test('should the thread die, commits are made here again', async () => {
   await db.commit([insert(2n)])
   expect(started).toHaveLength(1)
   expect(await db.query('SELECT count(*) AS n FROM item')).toEqual([{ n: 2n }])
+})
+
+test('should it die over two commits, both hear of it, and what was acknowledged is there', async () => {
+  const started: Worker[] = []
+  process.once('worker', (worker: Worker) => started.push(worker))
+  const db = await open(0)
+  await db.commit([insert(1n)])
+  const asked = [db.commit([insert(2n)]), db.commit([insert(3n)])]
+  const ended = started[0]?.terminate()
+  const outcomes = await Promise.allSettled(asked)
+  await ended
+  await db.commit([insert(4n)])
+  const kept = (await db.query<{ id: bigint }>('SELECT id FROM item')).map(({ id }) => id)
+  expect(kept).toEqual(expect.arrayContaining([1n, 4n]))
+  for (const [index, outcome] of outcomes.entries()) {
+    if (outcome.status === 'fulfilled') expect(kept).toContain(BigInt(index + 2))
+    else expect(outcome.reason).toMatchObject({ code: 'database_unavailable' })
+  }
+})
+
+test('two commits at once that meet a lock are both made when it is lifted, each once', async () => {
+  const { promise: refused, resolve } = Promise.withResolvers<void>()
+  let waits = 0
+  const db = await open(0, 1, {
+    ...t.runtime,
+    sleep(ms, signal) {
+      if (++waits === 2) resolve()
+      return t.runtime.sleep(ms, signal)
+    },
+  })
+  const locker = createClient({ url: t.url, concurrency: 1 })
+  const lock = await locker.transaction('write')
+  const asked = [db.commit([insert(1n)]), db.commit([insert(2n)])]
+  await refused
+  await lock.rollback()
+  locker.close()
+  await Promise.all(asked)
+  expect(await db.query('SELECT id FROM item ORDER BY id')).toEqual([{ id: 1n }, { id: 2n }])
 })
