@@ -8,7 +8,8 @@ import { parseArgs } from 'node:util'
 import { syncTime } from './disk.ts'
 import type { Job, Measured } from './load.ts'
 import { measureMemory } from './memory.ts'
-import { type Case, type Measurements, report, type Sample } from './report.ts'
+import { type Measurements, report } from './report.ts'
+import type { Case, Sample } from './rows.ts'
 import {
   type Load,
   MODEL,

@@ -15,7 +15,7 @@ import { printed, type Started, start } from '../../test/support/process.ts'
 import type { Job, Measured } from './load.ts'
 import { portkeyProgram } from './portkey.ts'
 
-export const TARGETS = ['direct', 'pass-through', 'portkey', 'bursar'] as const
+export const TARGETS = ['direct', 'pass-through', 'logged', 'portkey', 'bursar'] as const
 export type TargetName = (typeof TARGETS)[number]
 
 export interface Target {
@@ -57,6 +57,7 @@ export async function startTarget(name: TargetName, upstreamPort: number): Promi
   if (name === 'direct')
     return { name, port: upstreamPort, headers, cpu: () => null, stop: async () => undefined }
   if (name === 'pass-through') return { name, headers, ...(await startScript('pass-through.ts', [origin])) }
+  if (name === 'logged') return await startLogged(origin, headers)
   return name === 'portkey' ? await startPortkey(origin) : await startBursar(origin)
 }
 
@@ -83,6 +84,20 @@ function cpuOf(pid: number | undefined): number | null {
     return (Number(user) + Number(system)) * 10_000
   } catch {
     return null
+  }
+}
+
+async function startLogged(origin: string, headers: Target['headers']): Promise<Target> {
+  const folder = await mkdtemp(join(tmpdir(), 'bursar-bench-'))
+  const script = await startScript('logged.ts', [origin, join(folder, 'log')])
+  return {
+    name: 'logged',
+    headers,
+    ...script,
+    async stop() {
+      await script.stop()
+      await rm(folder, { recursive: true, force: true })
+    },
   }
 }
 
