@@ -156,6 +156,7 @@ async function beRefused(stage: Stage, agent: DemoAgent, print: Printer): Promis
     model: stage.model,
     messages: [{ role: 'user', content: 'Write a very long book.' }],
     max_tokens: 2_000_000,
+    bursar_fit: 'off',
   })
   if (!credits.refused) throw new Error('a call beyond the credits was not refused')
   printRefusal(print, credits.data)

@@ -156,6 +156,8 @@ export interface CallModel {
   messages: ChatMessage[]
   max_tokens?: number
   temperature?: number
+  /** The fewest output tokens that `max_tokens` may shrink to where credits are short; by default what the seller says. */
+  bursar_fit?: number | 'off'
   idempotency_key?: string
 }
 
@@ -163,6 +165,8 @@ export interface CallResult {
   text: string
   model: string
   finish_reason: string
+  /** The output limit that was sent: what was asked for, or less. */
+  max_tokens?: number
   usage: TokenUsage
   held: string
   charged: string

@@ -9,7 +9,7 @@ export const callModel = defineTool({
   name: 'call_model',
   title: 'Call a model',
   description:
-    'Asks a model of list_offers and pays in credits: the worst case is held, the true cost charged, the rest released. With the same idempotency_key a repeat returns the first answer, uncharged. Lower max_tokens if credits are short.',
+    'Asks a model of list_offers and pays in credits: the worst case is held, the true cost charged, the rest released. With the same idempotency_key a repeat returns the first answer, uncharged. Where credits are short, max_tokens shrinks to what they cover, down to bursar_fit.',
   input: z.strictObject({
     model: z.string().min(1).max(200),
     messages: z
@@ -23,12 +23,19 @@ export const callModel = defineTool({
       .max(1000),
     max_tokens: z.int().min(1).max(10_000_000).exactOptional(),
     temperature: z.number().min(0).max(2).exactOptional(),
+    bursar_fit: z
+      .union([z.int().min(0).max(10_000_000), z.literal('off')], {
+        error: 'expected "off" or a number of tokens',
+      })
+      .describe('fewest output tokens you take; "off": no fewer than asked')
+      .exactOptional(),
     idempotency_key: idempotencyKey,
   }),
   output: z.object({
     text,
     model: text,
     finish_reason: text,
+    max_tokens: z.int().exactOptional(),
     usage,
     held: text,
     charged: text,
@@ -44,6 +51,9 @@ export const callModel = defineTool({
     const price = result.replayed
       ? `Answered before, not charged again (receipt ${result.receipt}).`
       : `Charged ${result.charged} credits for ${input_tokens} tokens in and ${output_tokens} out (receipt ${result.receipt}).`
-    return { data: result, text: [result.text, `${price} ${result.available} credits available.`] }
+    const { max_tokens: limit } = result
+    const fitted =
+      limit !== undefined && limit < (input.max_tokens ?? 0) ? ` max_tokens was lowered to ${limit}.` : ''
+    return { data: result, text: [result.text, `${price} ${result.available} credits available.${fitted}`] }
   },
 })

@@ -144,7 +144,7 @@ export function tillRoutes(options: TillRoutesOptions): Hono<HttpEnv> {
   })
   app.post('/calls', async (c) => {
     const bursar = bursarFor(buyer(c.get('principal')))
-    const body = await keyedJsonOf(c.req.raw, MAX_CALL_BYTES)
+    const body = fittedAs(c.req.header('x-bursar-fit'), await keyedJsonOf(c.req.raw, MAX_CALL_BYTES))
     // The tool's own schema: what it lets through has this type.
     const input = checkInput({ name: '/v1/calls', input: callModel.input }, body) as unknown as CallModel
     const result = await bursar.callModel(input)
@@ -169,6 +169,12 @@ export function tillRoutes(options: TillRoutesOptions): Hono<HttpEnv> {
     return watch(options, bursarFor(buyer(c.get('principal'))), id)
   })
   return app
+}
+
+/** As at the model endpoints: what the body says counts more than the header. */
+function fittedAs(header: string | undefined, body: unknown): unknown {
+  if (header === undefined) return body
+  return { bursar_fit: /^\d{1,8}$/.test(header) ? Number(header) : header, ...Object(body) }
 }
 
 function knownId(given: string): string {

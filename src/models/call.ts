@@ -7,6 +7,7 @@ import { formatCredits } from '../money.ts'
 import { type Model, modelOf } from './catalogue.ts'
 import { chatRequest, checkIdempotencyKey, requestHash } from './chat.ts'
 import { errorOf, type Failure, failureOf, stillRunning } from './failure.ts'
+import { FIT_MEMBER, fitFloorOf, fitOf } from './fit.ts'
 import { templateTokens } from './meter.ts'
 import {
   type CallContext,
@@ -47,20 +48,24 @@ export async function callModel(ctx: CallContext, caller: Caller, input: CallMod
   const model = modelOf(ctx.models, input.model)
   const request = chatRequest(model, input)
   const key = input.idempotency_key
+  const fitFloor = fitFloorOf(input.bursar_fit, FIT_MEMBER)
+  const { outputTokens: limit } = request.bounds
   const reservation = await reserve(ctx, caller, {
     model,
     route: ROUTE,
     bounds: request.bounds,
     knownInput: request.knownInput,
-    ...counting(ctx, model, () => request.body, templateTokens(input.messages)),
+    ...counting(ctx, model, () => request.body(limit), templateTokens(input.messages)),
+    ...fitOf(fitFloor, ctx.fitFloorTokens, { limit, choices: 1, least: 1 }),
     ...(key === undefined
       ? {}
       : { idempotency: { key: checkIdempotencyKey(key), bodyHash: requestHash(input) } }),
   })
   if (reservation.kind === 'running') throw stillRunning(reservation.ref)
   if (reservation.kind === 'replayed') return replay(ctx, caller, reservation)
+  const { outputTokens: granted } = reservation.work.bounds
   // What each upstream calls the model, and its limit, is a part of the request.
-  const bodyAt = (place: Model) => (place === model ? request.body : chatRequest(place, input).body)
+  const bodyAt = (place: Model) => (place === model ? request : chatRequest(place, input)).body(granted)
   return run(ctx, reservation, bodyAt)
 }
 
@@ -114,6 +119,7 @@ function answerOf(
     text: completion.text,
     model: work.model.id,
     finish_reason: completion.finishReason,
+    max_tokens: work.bounds.outputTokens,
     // An answer always has usage, reported or estimated.
     usage: storedUsage(usage ?? { ...terms.knownInput, source: 'estimate' }),
     held: formatCredits(hold.amount),

@@ -22,8 +22,8 @@ const ROLES: readonly string[] = ['system', 'user', 'assistant']
 
 /** A request ready to send, and what it can and will probably use. */
 export interface ChatRequest {
-  /** JSON. */
-  readonly body: string
+  /** JSON, with this limit of its output. */
+  body(maxTokens: number): string
   readonly bounds: TokenCounts
   /** Its input alone, estimated: what a call that was sent and never answered is charged for. */
   readonly knownInput: TokenCounts
@@ -37,23 +37,25 @@ export function chatRequest(model: Model, input: CallModel): ChatRequest {
     throw invalid('temperature must be a number from 0 to 2.')
   }
   const maxTokens = limitOutput(input.max_tokens, model.maxOutputTokens)
-  const body = JSON.stringify({
-    ...(model.upstream.format === 'anthropic'
-      ? conversation(input.messages, maxTokens)
-      : {
-          messages: input.messages.map(({ role, content }) => ({ role, content })),
-          [model.tokenLimitField]: maxTokens,
-        }),
-    model: model.upstreamModel,
-    ...(temperature === undefined ? {} : { temperature }),
-  })
-  if (Buffer.byteLength(body) > MAX_REQUEST_BYTES) {
+  const bodyWith = (tokens: number) =>
+    JSON.stringify({
+      ...(model.upstream.format === 'anthropic'
+        ? conversation(input.messages, tokens)
+        : {
+            messages: input.messages.map(({ role, content }) => ({ role, content })),
+            [model.tokenLimitField]: tokens,
+          }),
+      model: model.upstreamModel,
+      ...(temperature === undefined ? {} : { temperature }),
+    })
+  const asked = bodyWith(maxTokens)
+  if (Buffer.byteLength(asked) > MAX_REQUEST_BYTES) {
     throw new BursarError('payload_too_large', 'The messages are larger than 8 MiB.', {
       remedy: 'Send less text.',
     })
   }
   return {
-    body,
+    body: (tokens) => (tokens === maxTokens ? asked : bodyWith(tokens)),
     bounds: { inputTokens: boundInput(input.messages), outputTokens: maxTokens },
     knownInput: { inputTokens: estimateInput(input.messages), outputTokens: 0 },
   }
@@ -72,12 +74,19 @@ function conversation(messages: readonly ChatMessage[], maxTokens: number): obje
 }
 
 /** A hash of everything that makes two calls the same call; the idempotency key itself is not part of it. */
-export function requestHash({ model, messages, max_tokens, temperature }: CallModel): string {
+export function requestHash({
+  model,
+  messages,
+  max_tokens,
+  temperature,
+  bursar_fit: fit,
+}: CallModel): string {
   const canonical = [
     model,
     messages.map(({ role, content }) => [role, content]),
     max_tokens ?? null,
     temperature ?? null,
+    ...(fit === undefined ? [] : [fit]),
   ]
   return createHash('sha256').update(JSON.stringify(canonical)).digest('hex')
 }

@@ -20,3 +20,29 @@ export function fitFloorOf(value: unknown, name: string): number | undefined {
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_FLOOR) return value
   throw invalid(`${name} must be "off", or 0 to ${MAX_FLOOR} tokens.`)
 }
+
+/** Lets the output limit of a call shrink to what its caller can spend. */
+export interface Fit {
+  /** Not below this, in all. */
+  readonly floor: number
+  /** The output tokens are shared by this many choices, each with the same limit. */
+  readonly choices: number
+}
+
+export interface Fittable {
+  /** The limit that is asked for, of each choice. */
+  readonly limit: number
+  readonly choices: number
+  /** A limit below this is useless: the upstream would refuse it. */
+  readonly least: number
+}
+
+/** How far a call may shrink, by what its caller said or else the seller; none: not at all. */
+export function fitOf(
+  asked: number | undefined,
+  byDefault: number | undefined,
+  { limit, choices, least }: Fittable,
+): { readonly fit?: Fit } {
+  const floor = Math.min(asked ?? byDefault ?? 0, limit)
+  return floor > 0 ? { fit: { floor: Math.max(floor, least) * choices, choices } } : {}
+}

@@ -13,7 +13,7 @@ import type { Endpoint, Plan, StreamMeter } from './endpoints/endpoint.ts'
 import { ENDPOINTS } from './endpoints/index.ts'
 import { askInTurn } from './failover.ts'
 import { errorOf, type Failure, rawFailureOf, stillRunning } from './failure.ts'
-import { FIT_MEMBER, fitFloorOf } from './fit.ts'
+import { FIT_MEMBER, fitFloorOf, fitOf } from './fit.ts'
 import { type Relayed, relay } from './relay.ts'
 import {
   type CallContext,
@@ -100,8 +100,7 @@ export function sellableAt({ format, route }: Endpoint, models: Models, id: unkn
 function workOf(ctx: CallContext, call: RawCall, model: Model, plan: Plan): Work {
   const { endpoint, idempotencyKey: key } = call
   const { output, inputTokens } = plan
-  const { limit, choices, least } = output ?? { limit: 0, choices: 1, least: 0 }
-  const floor = Math.min(call.fitFloor ?? ctx.fitFloorTokens ?? 0, limit)
+  const { limit, choices } = output ?? { limit: 0, choices: 1 }
   const { besidesText } = inputTokens
   return {
     model,
@@ -110,7 +109,7 @@ function workOf(ctx: CallContext, call: RawCall, model: Model, plan: Plan): Work
     knownInput: { inputTokens: inputTokens.estimate, outputTokens: 0 },
     ...(besidesText === null ? {} : counting(ctx, model, () => call.body.toString('utf8'), besidesText)),
     deadlineMs: plan.stream ? model.upstream.stream_timeout_ms : model.upstream.timeout_ms,
-    ...(output && floor > 0 ? { fit: { floor: Math.max(floor, least) * choices, choices } } : {}),
+    ...(output ? fitOf(call.fitFloor, ctx.fitFloorTokens, output) : {}),
     ...(key === undefined ? {} : { idempotency: { key: checkIdempotencyKey(key), bodyHash: hashOf(call) } }),
   }
 }

@@ -14,6 +14,7 @@ import type { Circuit } from './circuit.ts'
 import { type Ending, wasNeverTaken } from './ending.ts'
 import { askInTurn, type Send } from './failover.ts'
 import { type Failed, withoutAnswer } from './failure.ts'
+import type { Fit } from './fit.ts'
 import { chargeIfLost, type Settlement, settlementOf, type Terms } from './settle.ts'
 import { beyondAllowance, tooFewCredits } from './shortage.ts'
 import { countBody } from './tokens.ts'
@@ -53,13 +54,6 @@ export interface Work {
   readonly fit?: Fit
   /** How long it may run; by default the upstream's `timeout_ms`. */
   readonly deadlineMs?: number
-}
-
-export interface Fit {
-  /** Not below this, in all. */
-  readonly floor: number
-  /** The output tokens are shared by this many choices, each with the same limit. */
-  readonly choices: number
 }
 
 /** What a call that begins now costs at one of its model's upstreams. */

@@ -91,6 +91,7 @@ describe('a call', () => {
       text: 'Good day.',
       model: 'per-token',
       finish_reason: 'stop',
+      max_tokens: 100,
       usage: { input_tokens: 12, output_tokens: 5, source: 'upstream' },
       held: WORST,
       charged: '0.000220',

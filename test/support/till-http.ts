@@ -5,6 +5,7 @@ import type { SignupPolicy } from '../../src/http/account-routes.ts'
 import { type HttpServer, startHttp } from '../../src/http/server.ts'
 import { getBalance } from '../../src/ledger/balance.ts'
 import { createKey, keyring } from '../../src/ledger/keys.ts'
+import { callModel } from '../../src/models/call.ts'
 import { readModels } from '../../src/models/catalogue.ts'
 import { createCircuit } from '../../src/models/circuit.ts'
 import { type TestLedger, testLedger } from './database.ts'
@@ -63,6 +64,7 @@ export async function httpTill(
     floor = 0,
     signup = { open: false, perHourPerAddress: 1, perHour: 1 },
     more = {},
+    engine = false,
   }: {
     credits?: bigint
     upstream?: object
@@ -70,6 +72,8 @@ export async function httpTill(
     signup?: SignupPolicy
     /** Beside the upstreams and models below. */
     more?: { readonly upstreams?: Record<string, object>; readonly models?: Record<string, object> }
+    /** `call_model` asks the models below, in place of the memory. */
+    engine?: boolean
   } = {},
 ): Promise<HttpTill> {
   const till = await testLedger()
@@ -94,6 +98,7 @@ export async function httpTill(
   const buyer = await till.account(credits)
   const keys = keyring(till.ledger)
   const memory = memoryTill()
+  const calls = { ledger: till.ledger, models, fitFloorTokens: floor, circuit: createCircuit() }
   const server = await startHttp({
     runtime: till.runtime,
     version: '0.0.0-test',
@@ -102,9 +107,12 @@ export async function httpTill(
     allowedHosts: [],
     checks: [],
     authenticate: (key) => keys.authenticate(key),
-    bursarFor: ({ account }) => memory.forAccount(account),
+    bursarFor: ({ account }) => ({
+      ...memory.forAccount(account),
+      ...(engine ? { callModel: (input) => callModel(calls, { account }, input) } : {}),
+    }),
     claimPayment: async (claim) => memory.claim(claim),
-    calls: { ledger: till.ledger, models, fitFloorTokens: floor, circuit: createCircuit() },
+    calls,
     accounts: {
       ledger: till.ledger,
       keys,

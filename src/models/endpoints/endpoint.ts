@@ -4,6 +4,7 @@ import type { BursarError } from '../../errors.ts'
 import type { JsonObject } from '../answer.ts'
 import type { RequestBody } from '../body.ts'
 import type { Model } from '../catalogue.ts'
+import type { Fittable } from '../fit.ts'
 
 export type Format = 'openai' | 'anthropic'
 
@@ -31,8 +32,8 @@ export interface Endpoint {
 export interface Plan {
   readonly stream: boolean
   readonly inputTokens: InputTokens
-  /** Null: there is no output, as of embeddings. */
-  readonly output: OutputLimit | null
+  /** As asked, at most the model's. Null: there is no output, as of embeddings. */
+  readonly output: Fittable | null
   /** Whether the caller wants the last chunk of a stream, the one with the usage. */
   readonly wantsUsage: boolean
   /** Tools that were offered and are not sent, by type. */
@@ -47,14 +48,6 @@ export interface InputTokens {
   readonly estimate: number
   /** The part of the bound that is not text; null where the body holds data, which no tokeniser counts. */
   readonly besidesText: number | null
-}
-
-export interface OutputLimit {
-  /** As asked, at most the model's. Tokens, for each choice. */
-  readonly limit: number
-  readonly choices: number
-  /** A limit below this is useless: the upstream would refuse it. */
-  readonly least: number
 }
 
 export interface StreamMeter {
