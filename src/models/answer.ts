@@ -7,10 +7,10 @@ export function asRecord(value: unknown): JsonObject | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null
 }
 
-/** Null for what is no JSON object. */
+/** Null for what is no JSON object. A byte order mark before it is overlooked, as by every client's own reader. */
 export function parseObject(text: string): JsonObject | null {
   try {
-    return asRecord(JSON.parse(text))
+    return asRecord(JSON.parse(text.charCodeAt(0) === 0xfeff ? text.slice(1) : text))
   } catch {
     return null
   }

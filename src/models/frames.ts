@@ -55,10 +55,13 @@ function frameEnd(text: string, from: number): number {
 const LF = 0x0a
 const CR = 0x0d
 
+/** A byte order mark, which may stand before the first frame. */
+const MARK = '\u00ef\u00bb\u00bf'
+
 /** The `data` of a frame; several lines are one text. Latin-1, as the frame. */
 export function dataOf(frame: string): string {
   if (frame.startsWith('data: ') && frame.indexOf('\n') >= frame.length - 2) return frame.slice(6).trimEnd()
-  return frame
+  return (frame.startsWith(MARK) ? frame.slice(MARK.length) : frame)
     .split(/\r?\n/)
     .filter((line) => line.startsWith('data:'))
     .map((line) => line.slice(line.charAt(5) === ' ' ? 6 : 5))
@@ -81,9 +84,16 @@ export function textBytes(frame: string, keys: readonly string[]): number {
       const start = at + key.length + (frame.charAt(at + key.length) === ' ' ? 1 : 0)
       if (frame.charCodeAt(start) !== 0x22) continue
       let end = frame.indexOf('"', start + 1)
-      while (end !== -1 && frame.charCodeAt(end - 1) === 0x5c) end = frame.indexOf('"', end + 1)
+      while (end !== -1 && isEscaped(frame, end)) end = frame.indexOf('"', end + 1)
       bytes += (end === -1 ? frame.length : end) - start - 1
     }
   }
   return bytes
+}
+
+/** A quote after an odd number of backslashes is part of the text. */
+function isEscaped(frame: string, quote: number): boolean {
+  let slashes = 0
+  while (frame.charCodeAt(quote - 1 - slashes) === 0x5c) slashes++
+  return slashes % 2 === 1
 }

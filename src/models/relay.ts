@@ -66,29 +66,46 @@ export async function relay(runtime: Runtime, call: Relay): Promise<Relayed> {
   let head: Head | undefined
   let meter: StreamMeter | null = null
   let stream: Stream | undefined
+  /** Until its first bytes tell: some servers stream under any content type, which clients overlook. */
+  let mayStream = false
   const running: Exchange = exchange(runtime, upstream, requestOf(call), {
     head(status, headers) {
       head = { status, headers }
-      if (!endpoint.meter || !plan.stream || !isStream(head)) return
-      meter = endpoint.meter(plan)
-      stream = createStream(client, meter, call.keep)
-      client.onDrain(() => {
-        stream?.drained()
-        running.resume()
-      })
-      client.start({ ...call.answerHeaders, ...streamHeaders(headers) })
+      if (isStream(head)) begin(headers)
+      else mayStream = plan.stream && status < 300
     },
     data(chunk) {
-      if (!stream) {
-        if (!whole.add(chunk)) running.abort('answer_too_large')
-        return true
-      }
-      const more = stream.data(chunk)
-      const broken = stream.broken()
-      if (broken) running.abort(broken)
-      return more
+      if (stream) return pass(stream, chunk)
+      if (!whole.add(chunk)) running.abort('answer_too_large')
+      if (!mayStream) return true
+      const begun = beginsEvents(whole.bytes())
+      if (begun === undefined) return true
+      mayStream = false
+      const late = begun && head && begin(head.headers)
+      return late ? pass(late, whole.bytes()) : true
     },
   })
+
+  /** Null where nobody asked for a stream. */
+  function begin(headers: IncomingHttpHeaders): Stream | null {
+    if (!endpoint.meter || !plan.stream) return null
+    meter = endpoint.meter(plan)
+    stream = createStream(client, meter, call.keep)
+    client.onDrain(() => {
+      stream?.drained()
+      running.resume()
+    })
+    client.start({ ...call.answerHeaders, ...streamHeaders(headers) })
+    return stream
+  }
+
+  function pass(to: Stream, chunk: Buffer): boolean {
+    const more = to.data(chunk)
+    const broken = to.broken()
+    if (broken) running.abort(broken)
+    return more
+  }
+
   let stopDraining = (): void => {}
   client.onGone(() => {
     running.resume()
@@ -112,6 +129,15 @@ function requestOf({ path, limit, headers, deadlineMs, plan, upstream }: Relay) 
 
 function isStream({ status, headers }: Head): boolean {
   return status < 300 && /^text\/event-stream/i.test(headers['content-type'] ?? '')
+}
+
+const EVENT_FIELDS = ['data:', 'event:', 'id:', 'retry:', ':']
+
+/** Whether it is a stream of events, by its first bytes; undefined: too few to tell. */
+function beginsEvents(bytes: Buffer): boolean | undefined {
+  const start = bytes.toString('utf8', 0, 64).replace(/^[\uFEFF\s]+/, '')
+  if (EVENT_FIELDS.some((field) => start.startsWith(field))) return true
+  return EVENT_FIELDS.some((field) => field.startsWith(start)) ? undefined : false
 }
 
 function streamHeaders(headers: IncomingHttpHeaders): Record<string, string> {

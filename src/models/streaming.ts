@@ -87,7 +87,8 @@ export function createStream(
 const NOTHING = Buffer.alloc(0)
 
 function isWhole(frame: string): boolean {
-  const data = dataOf(frame)
+  // A carriage return may be all that is left of its line end.
+  const data = dataOf(frame).trimEnd()
   return data === '[DONE]' || parseObject(data) !== null
 }
 

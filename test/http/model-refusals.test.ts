@@ -3,9 +3,11 @@ import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { statement } from '../../src/db/db.ts'
 import { createKey, revokeKey } from '../../src/ledger/keys.ts'
-import { ASK, CHAT, callSuite, MESSAGES, messages, refusal } from '../support/calls.ts'
+import { ASK, CHAT, callSuite, MESSAGES, messages, RESPONSES, refusal } from '../support/calls.ts'
 
 const calls = callSuite()
+
+const asking = (part: object) => ({ ...ASK, messages: [{ role: 'user', content: [part] }] })
 
 describe('bad input', () => {
   test.each<[string, unknown, number, string]>([
@@ -31,6 +33,24 @@ describe('bad input', () => {
     ['a fit below zero', { ...ASK, bursar_fit: -1 }, 400, 'invalid_request'],
     ['a fit in part of a token', { ...ASK, bursar_fit: 0.5 }, 400, 'invalid_request'],
     ['stream that is neither', { ...ASK, stream: 'yes' }, 400, 'invalid_request'],
+    [
+      'an image that says no type',
+      asking({ image_url: 'https://example.com/large.png' }),
+      400,
+      'invalid_request',
+    ],
+    [
+      'an image that calls itself text',
+      asking({ type: 'text', text: 'x', uuid: 'u', image_url: 'https://example.com/large.png' }),
+      400,
+      'invalid_request',
+    ],
+    [
+      'a video beside an image',
+      asking({ type: 'image_url', image_url: { url: 'x' }, video_url: { url: 'x' } }),
+      400,
+      'invalid_request',
+    ],
   ])('%s', async (_, body, status, code) => {
     const response = await calls.till.post(CHAT, body)
     await refusal(response, status, code)
@@ -111,4 +131,26 @@ describe('bad input', () => {
     await refusal(response, 405, 'method_not_allowed')
     expect(response.headers.get('allow')).toBe('POST')
   })
+})
+
+test.each<[string, string, string, string]>([
+  [
+    MESSAGES,
+    '{"model":"claude","messages":[{"role":"user","content":[HERE]}]}',
+    '{"type":"tool_result","content":[',
+    ']}',
+  ],
+  [RESPONSES, '{"model":"gpt","input":"x","tools":[HERE]}', '{"type":"namespace","tools":[', ']}'],
+  [
+    RESPONSES,
+    '{"model":"gpt","input":[{"content":[{"type":"input_text","text":"x","audio_url":HERE}]}]}',
+    '"x"',
+    '',
+  ],
+])('%s: what is nested without end, or hidden, is refused: %s', async (path, body, open, close) => {
+  const times = close === '' ? 1 : 50_000
+  const text = body.replace('HERE', open.repeat(times) + close.repeat(times))
+  await refusal(await calls.till.post(path, text), 400, 'invalid_request')
+  await calls.nothingHappened()
+  expect(calls.till.runtime.lines).toEqual([])
 })

@@ -14,9 +14,11 @@ import {
   inputTokens,
   list,
   partsOf,
+  refuseHiddenMedia,
   refuseMedia,
   refuseStored,
   requireList,
+  sizeOf,
   type Tally,
 } from './content.ts'
 import type { Endpoint, Plan, StreamMeter } from './endpoint.ts'
@@ -81,6 +83,7 @@ function tallyOf(fields: JsonObject): Tally {
 
 function countPart(tally: Tally, part: JsonObject): void {
   const { type } = part
+  refuseHiddenMedia(part, type === 'image_url' || type === 'file' ? [type] : [])
   if (type === 'image_url') {
     const image = part['image_url']
     countImage(tally, typeof image === 'string' ? image : asRecord(image)?.['url'])
@@ -99,9 +102,7 @@ function bytesOf(choices: readonly unknown[]): number {
     const message = asRecord(choice['message'])
     // Keys and punctuation of tool calls count a little too much, for lack of a better estimate.
     for (const name of ['content', 'reasoning_content', 'reasoning', 'refusal', 'tool_calls']) {
-      const value = message?.[name]
-      if (typeof value === 'string') bytes += Buffer.byteLength(value)
-      else if (value) bytes += Buffer.byteLength(JSON.stringify(value))
+      bytes += sizeOf(message?.[name])
     }
   }
   return bytes
@@ -127,7 +128,8 @@ function meter(wantsUsage: boolean, choices: number): StreamMeter {
         }
         usage = (chunk && readUsage(chunk)) ?? usage
         const given = chunk?.['choices']
-        if (usage && Array.isArray(given) && given.length === 0) {
+        // Also with a usage that nobody can believe: it is there because it was asked for here.
+        if (asRecord(chunk?.['usage']) && Array.isArray(given) && given.length === 0) {
           // It comes after everything else; a server may have made fewer choices than it was asked for.
           complete ||= finished.size > 0
           return wantsUsage ? 'pass' : 'hide'

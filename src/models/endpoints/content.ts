@@ -111,6 +111,44 @@ export function refuseMedia(type: unknown): void {
   }
 }
 
+/**
+ * Some servers look at the names of a part's members before its type, or where it has none (vLLM, "chat_utils.py"):
+ * what was counted as text would be fetched as an image.
+ *
+ * @param own what a part of this type holds.
+ * @throws {BursarError} invalid_request
+ */
+export function refuseHiddenMedia(part: JsonObject, own: readonly string[] = []): void {
+  for (const [name, value] of Object.entries(part)) {
+    if (value === null || own.includes(name) || !/audio|video|image|file/i.test(name)) continue
+    const type = typeof part['type'] === 'string' ? `of type ${part['type'].slice(0, 40)}` : 'without a type'
+    throw notSold(
+      `${name.slice(0, 40)} in content ${type}`,
+      'it would be counted as text, and read as what it is called',
+      'Send it in content of its own type, or leave it out.',
+    )
+  }
+}
+
+/** The formats themselves nest two or three deep. */
+const MAX_DEPTH = 16
+
+/** @throws {BursarError} invalid_request: what is nested so deep that reading it could fail. */
+export function deeper(depth: number): number {
+  if (depth < MAX_DEPTH) return depth + 1
+  throw invalid(`Content and tools may be nested ${MAX_DEPTH} levels deep, no more.`)
+}
+
+/** Bytes of a part of an answer, about; none of what is nested too deep to be written again. */
+export function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return Buffer.byteLength(value)
+  try {
+    return value ? Buffer.byteLength(JSON.stringify(value)) : 0
+  } catch {
+    return 0
+  }
+}
+
 export function partsOf(content: unknown): JsonObject[] {
   return list(content)
     .map(asRecord)

@@ -11,12 +11,14 @@ import {
   askedParts,
   countFile,
   countImage,
+  deeper,
   emptyTally,
   inputTokens,
   partsOf,
   refuseMedia,
   refuseStored,
   requireList,
+  sizeOf,
   type Tally,
 } from './content.ts'
 import type { Endpoint, Plan, StreamMeter } from './endpoint.ts'
@@ -91,15 +93,15 @@ function tallyOf(fields: JsonObject): Tally {
   return tally
 }
 
-function countBlock(tally: Tally, block: JsonObject): void {
+function countBlock(tally: Tally, block: JsonObject, depth = 0): void {
   const { type } = block
   if (type === 'image' || type === 'document') {
     const source = asRecord(block['source'])
     refuseStored(source?.['type'] === 'file' ? (source['file_id'] ?? '') : source?.['file_id'])
     if (type === 'image') countImageSource(tally, source)
-    else countDocument(tally, source)
+    else countDocument(tally, source, depth)
   } else if (type === 'tool_result') {
-    for (const inner of askedParts(block['content'])) countBlock(tally, inner)
+    for (const inner of askedParts(block['content'])) countBlock(tally, inner, deeper(depth))
   } else if (type !== 'text' && type !== 'tool_use') {
     refuseMedia(type)
   }
@@ -112,10 +114,10 @@ function countImageSource(tally: Tally, source: JsonObject | null): void {
 }
 
 /** Plain text and blocks are in the body, and count as their bytes. */
-function countDocument(tally: Tally, source: JsonObject | null): void {
+function countDocument(tally: Tally, source: JsonObject | null, depth: number): void {
   if (source?.['type'] === 'text') return
   if (source?.['type'] === 'content') {
-    for (const inner of askedParts(source['content'])) countBlock(tally, inner)
+    for (const inner of askedParts(source['content'])) countBlock(tally, inner, deeper(depth))
     return
   }
   countFile(tally, source?.['data'])
@@ -133,9 +135,7 @@ function bytesOf(content: readonly unknown[]): number {
   let bytes = 0
   for (const block of partsOf(content)) {
     for (const name of ['text', 'thinking', 'input'] as const) {
-      const value = block[name]
-      if (typeof value === 'string') bytes += Buffer.byteLength(value)
-      else if (value) bytes += Buffer.byteLength(JSON.stringify(value))
+      bytes += sizeOf(block[name])
     }
   }
   return bytes
@@ -162,6 +162,8 @@ function meter(): StreamMeter {
       // Cumulative; what it leaves out stands as it was.
       const delta = asRecord(event['usage'])
       usage = (delta && messageCounts({ ...start, ...known(delta) })) ?? usage
+    } else if (type === 'message_stop') {
+      complete = true
     }
   }
 

@@ -10,12 +10,15 @@ import {
   askedParts,
   countFile,
   countImage,
+  deeper,
   emptyTally,
   inputTokens,
   list,
   partsOf,
+  refuseHiddenMedia,
   refuseMedia,
   refuseStored,
+  sizeOf,
   type Tally,
 } from './content.ts'
 import type { Endpoint, Plan, StreamMeter } from './endpoint.ts'
@@ -96,9 +99,14 @@ function countItem(tally: Tally, item: JsonObject): void {
   for (const part of Array.isArray(output) ? askedParts(output) : askedParts([output])) countPart(tally, part)
 }
 
+const IMAGE = ['image_url', 'file_id']
+const FILE = ['file_id', 'file_data', 'file_url', 'filename']
+
 function countPart(tally: Tally, part: JsonObject): void {
   const { type } = part
-  if (type === 'input_image' || type === 'computer_screenshot') {
+  const isImage = type === 'input_image' || type === 'computer_screenshot'
+  refuseHiddenMedia(part, isImage ? IMAGE : type === 'input_file' ? FILE : [])
+  if (isImage) {
     refuseStored(part['file_id'])
     countImage(tally, part['image_url'])
   } else if (type === 'input_file') {
@@ -112,11 +120,11 @@ function countPart(tally: Tally, part: JsonObject): void {
 const CLIENT_TOOLS = ['function', 'custom', 'local_shell', 'apply_patch', 'computer', 'computer_use_preview']
 
 /** Tools that the client runs; a namespace holds others. */
-function countTool(tally: Tally, tool: JsonObject): void {
+function countTool(tally: Tally, tool: JsonObject, depth = 0): void {
   const { type } = tool
   if (type === 'namespace') {
     tally.tools += 1
-    for (const inner of askedParts(tool['tools'])) countTool(tally, inner)
+    for (const inner of askedParts(tool['tools'])) countTool(tally, inner, deeper(depth))
   } else if (typeof type === 'string' && CLIENT_TOOLS.includes(type)) {
     if (type === 'function' || type === 'custom') tally.tools += 1
     else tally.builtIns += 1
@@ -138,7 +146,7 @@ function bytesOf(output: readonly unknown[]): number {
   for (const item of partsOf(output)) {
     const texts = [item['arguments'], item['input'], ...partsOf(item['content']).map((part) => part['text'])]
     for (const text of texts) if (typeof text === 'string') bytes += Buffer.byteLength(text)
-    bytes += Buffer.byteLength(list(item['summary']).length > 0 ? JSON.stringify(item['summary']) : '')
+    bytes += list(item['summary']).length > 0 ? sizeOf(item['summary']) : 0
   }
   return bytes
 }
