@@ -27,13 +27,14 @@ export function tooFewCredits(
   { perChoice, required, least, refused }: Shortage,
 ): BursarError {
   const missing = max(required - available, 0n)
+  const enough = max(least - available, 0n)
   // With what running calls give back, it might at least be fitted.
   const reason = available + held >= least ? 'held' : 'empty'
   const advice = [
     ...(perChoice > 0 ? [`ask for at most ${perChoice} max_tokens`] : []),
     ...(reason === 'held' ? ['wait until running calls give back what they hold'] : []),
     ...(missing > 0n
-      ? [`buy at least ${formatCredits(missing)} credits: create_invoice, with a pack or rail of list_offers`]
+      ? [`buy at least ${amounts(missing, enough)}: create_invoice, with a pack or rail of list_offers`]
       : []),
   ].join('; or ')
   return new BursarError(
@@ -52,4 +53,10 @@ export function tooFewCredits(
       cause: refused,
     },
   )
+}
+
+/** A call that may be fitted runs with less than it asks for. */
+function amounts(missing: MicroCredits, enough: MicroCredits): string {
+  if (enough === 0n || enough === missing) return `${formatCredits(missing)} credits`
+  return `${formatCredits(enough)} credits, or ${formatCredits(missing)} for all the output that it asks for`
 }

@@ -142,6 +142,8 @@ describe('fitting', () => {
     await calls.restart({ credits: input + 50n * 20n, floor: 51 })
     expect(await refusal(await calls.till.post(CHAT, big), 402, 'insufficient_credits')).toMatchObject({
       max_affordable_tokens: 50,
+      // One token's price for the floor; 4,046 for all of the model's 4,096.
+      remedy: expect.stringMatching(/buy at least 0\.000020 credits, or 0\.080920 for all the output/),
     })
     await refusal(await calls.till.post(CHAT, big, { 'x-bursar-fit': 'off' }), 402, 'insufficient_credits')
     await calls.nothingHappened()
