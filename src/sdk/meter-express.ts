@@ -58,20 +58,27 @@ async function run<Req extends NodeRequest, Res extends NodeResponse>(
     refuse(response, thrown)
     return
   }
-  const isGone = settleWith(response, tab, options.charges ?? ((status) => status < 400))
+  const { isGone, leave } = settleWith(response, tab, options.charges ?? ((status) => status < 400))
   try {
     await handler(request, response, tab.metered)
     // Nobody is there to be answered, so it may have left it at that.
-    if (isGone()) await tab.left()
+    if (isGone()) await leave()
   } catch (thrown) {
     await (response.headersSent ? tab.broke() : tab.failed())
     throw thrown
   }
 }
 
-/** @returns whether the client has gone. */
-function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) => boolean): () => boolean {
+interface Settling {
+  /** Whether the client has gone. */
+  isGone(): boolean
+  /** It has gone before the answer's end: what was being answered decides. */
+  leave(): Promise<void>
+}
+
+function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) => boolean): Settling {
   let gone = false
+  const leave = (): Promise<void> => (charges(response.statusCode) ? tab.left() : tab.failed())
   const end = response.end as (...args: unknown[]) => unknown
   const settleThen = async (finish: () => unknown): Promise<void> => {
     if (charges(response.statusCode)) setHeaders(response, await tab.served())
@@ -83,14 +90,14 @@ function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) 
   response.once('close', () => {
     gone = true
     // Before there is an answer, what the handler makes of it decides.
-    if (response.headersSent) void tab.left()
+    if (response.headersSent) void leave()
   })
   response.end = (...args: unknown[]) => {
     response.end = end
     void settleThen(() => end.apply(response, args))
     return response
   }
-  return () => gone
+  return { isGone: () => gone, leave }
 }
 
 function setHeaders(response: NodeResponse, headers: Record<string, string>): void {

@@ -192,6 +192,26 @@ describe.each<[string, Sell]>([
     left.resolve()
   })
 
+  test('a client that leaves in the middle of a failure that is streamed pays nothing', async () => {
+    const left = Promise.withResolvers<void>()
+    async function* parts() {
+      yield 'no '
+      await left.promise
+      yield 'idea'
+    }
+    const service = await start('remote', '0.5', async () => ({ status: 500, stream: parts() }))
+    const client = httpRequest(`${service.url}/summarize`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${till.key}` },
+    })
+    client.on('error', () => undefined)
+    const [answer] = (await once(client.end(), 'response')) as [NodeJS.ReadableStream]
+    await once(answer, 'data')
+    client.destroy()
+    expect(await settled()).toBe(0n)
+    left.resolve()
+  })
+
   test.each<[string, number, bigint]>([
     ['pays for what is made of it', 200, 500_000n],
     ['pays nothing when that fails', 500, 0n],
