@@ -57,6 +57,12 @@ const WITHOUT_OUTPUT = /embed|rerank|moderation/i
  */
 const STORAGE_ONLY = /^~?google\//
 
+/**
+ * What a Claude model writes to a cache for an hour costs twice its input, whoever passes it on (Anthropic, "Prompt
+ * caching"; openrouter.ai/docs, "Prompt caching"); the source has that for Anthropic alone.
+ */
+const WRITES_FOR_AN_HOUR = /claude/
+
 const TARGET = fileURLToPath(new URL('../src/models/prices/list.json', import.meta.url))
 const PACKAGE = new URL('../node_modules/@pydantic/genai-prices/', import.meta.url)
 
@@ -97,6 +103,10 @@ function periodsOf({ id, prices }: ModelInfo): ListedPeriod[] | null {
     ({ constraint, prices: price }: (typeof list)[number] & { constraint?: Constraint }) => {
       const rates = ratesOf(price, WITHOUT_OUTPUT.test(id))
       if (rates && STORAGE_ONLY.test(id)) addInputToWrites(rates.rates)
+      if (rates && WRITES_FOR_AN_HOUR.test(id)) {
+        for (const each of [rates.rates, ...(rates.tiers ?? []).map(([, tier]) => tier)])
+          addHourlyWrites(each)
+      }
       return rates && { ...whenOf(constraint), ...rates }
     },
   )
@@ -166,6 +176,13 @@ function microUsd(usd: number): number {
 function addInputToWrites(rates: Rates): void {
   const [input, write] = [rates[0], rates[COLUMNS.cache_write_mtok]]
   if (typeof input === 'number' && typeof write === 'number') rates[COLUMNS.cache_write_mtok] = input + write
+}
+
+function addHourlyWrites(rates: Rates): void {
+  const [input, write] = [rates[0], rates[COLUMNS.cache_write_mtok]]
+  if (typeof input === 'number' && typeof write === 'number') {
+    rates[COLUMNS.cache_write_1h_mtok] ??= 2 * input
+  }
 }
 
 /** `claude-opus-5`: just this. `claude-opus-5*`: also with a date behind it. `claude-opus-5-*`: only so. */

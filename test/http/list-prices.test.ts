@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { listUsage } from '../../src/models/usage.ts'
 import { listUsage as tool } from '../../tools/list-usage.ts'
-import { CHAT, MESSAGES, messages, RESPONSES } from '../support/calls.ts'
+import { CHAT, MESSAGES, messages, RESPONSES, refusal } from '../support/calls.ts'
 import { chatFrames, message, messageFrames, responseObject, streams } from '../support/streams.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
 import {
@@ -33,6 +33,7 @@ beforeEach(async () => {
           openrouter: at('openrouter'),
           deepseek: at('deepseek'),
           anthropic: { format: 'anthropic', ...at('anthropic') },
+          passed: { format: 'anthropic', ...at('openrouter') },
         },
         models: {
           'gpt-5.4': { upstream: 'openai', max_output_tokens: 100_000 },
@@ -42,6 +43,8 @@ beforeEach(async () => {
           'claude-sonnet-4-5': { upstream: 'anthropic' },
           'grok-4.3': { upstream: 'xai' },
           'deepseek-v4-pro': { upstream: 'deepseek' },
+          'claude-passed-on': { upstream: 'passed', upstream_model: 'anthropic/claude-sonnet-4.5' },
+          'claude-chat': { upstream: 'openrouter', upstream_model: 'anthropic/claude-sonnet-4.5' },
           gemini: { upstream: 'openrouter', upstream_model: 'google/gemini-3-flash-preview' },
         },
       },
@@ -131,6 +134,19 @@ describe('a call at list price costs', () => {
       }),
       // $1, $0.10, $1.25, $2 and $5, times 1.1.
       ((1_000n * 100n + 5_000n * 10n + 2_000n * 125n + 1_000n * 200n + 500n * 500n) * 11n) / 100n,
+    ],
+    [
+      'OpenRouter, as Anthropic: written for an hour, twice the input',
+      MESSAGES,
+      { model: 'claude-passed-on', max_tokens: 1_000, messages: long(20_000) },
+      claude({
+        input_tokens: 0,
+        cache_creation_input_tokens: 3_000,
+        cache_creation: { ephemeral_5m_input_tokens: 2_000, ephemeral_1h_input_tokens: 1_000 },
+        output_tokens: 0,
+      }),
+      // $3.75 and $6.
+      (2_000n * 375n + 1_000n * 600n) / 10n,
     ],
     [
       'Anthropic: above 200,000 tokens of input, caches counted, twice the price',
@@ -237,6 +253,33 @@ test('what is held is the tier that the input can reach, not one that it cannot'
   expect(short.held).toBe(short.bound * 25n + 1_000n * 150n)
   const large = await heldFor(272_000)
   expect(large.held).toBe(large.bound * 50n + 1_000n * 225n)
+})
+
+describe('a chat that keeps its input for an hour', () => {
+  const hour = { type: 'ephemeral', ttl: '1h' }
+  const text = (cache_control: object) => [{ type: 'text', text: 'x', cache_control }]
+  const said = (content: unknown) => [{ role: 'user', content }]
+
+  test.each<[string, object]>([
+    ['a part', { messages: said(text(hour)) }],
+    ['a message', { messages: [{ role: 'user', content: 'x', cache_control: hour }] }],
+    ['a tool', { messages, tools: [{ type: 'function', function: { name: 'f' }, cache_control: hour }] }],
+    ['all of it', { messages, cache_control: hour }],
+  ])('%s: is refused where writing has a price, as its usage does not tell', async (_, ask) => {
+    const response = await till.post(CHAT, { model: 'claude-chat', ...ask })
+    expect(await refusal(response, 400, 'invalid_request')).toMatchObject({
+      detail: expect.stringMatching(/cache_control with a ttl is not sold here/),
+    })
+    expect(await till.charged()).toBe(0n)
+  })
+
+  test('goes on for five minutes, and where writing costs what input costs', async () => {
+    upstream.behave(chat({ prompt_tokens: 1, completion_tokens: 1 }))
+    const short = { model: 'claude-chat', messages: said(text({ type: 'ephemeral', ttl: '5m' })) }
+    expect((await till.post(CHAT, short)).status).toBe(200)
+    const listed = { model: 'grok-4.3', messages: said(text(hour)) }
+    expect((await till.post(CHAT, listed)).status).toBe(200)
+  })
 })
 
 test('its price, with the version of the list, is on the receipt that the buyer sees', async () => {

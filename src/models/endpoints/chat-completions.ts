@@ -22,6 +22,7 @@ import {
   type Tally,
 } from './content.ts'
 import type { Endpoint, Plan, StreamMeter } from './endpoint.ts'
+import { refuseHourlyCache } from './hourly.ts'
 import { askedLimit, choicesOf, streamOf } from './limits.ts'
 import { CHAT_RULES, hostedTool, notSold, refuseUnbounded } from './refusals.ts'
 import { openaiError } from './wire-errors.ts'
@@ -45,6 +46,7 @@ export const chatCompletions: Endpoint = {
 function plan(model: Model, body: RequestBody): Plan {
   const { fields } = body
   refuseUnbounded(fields, CHAT_RULES)
+  refuseHourlyCache(model, fields)
   const stream = streamOf(fields)
   const options = asRecord(fields['stream_options'])
   const limit = askedLimit(fields, LIMITS, model.maxOutputTokens)
