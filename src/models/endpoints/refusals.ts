@@ -45,6 +45,7 @@ const GATEWAYS: Readonly<Record<string, Rule>> = {
   n_predict: never(LIMIT),
   n_cmpl: never(LIMIT),
   chat_template: never('a template can repeat the input beyond its bytes'),
+  mm_processor_kwargs: never('it can make an image count more than its cap'),
   extra_body: never('what it hands on to others cannot be checked'),
   best_of: (value) =>
     value === null || value === 1 ? null : 'it makes answers that nobody sees, and bills them',
@@ -76,10 +77,15 @@ export const RESPONSES_RULES: Readonly<Record<string, Rule>> = {
   conversation: never(STATE),
   prompt: never('a stored prompt is state of the seller, of unknown length'),
   context_management: never('a compaction at the upstream bills a request of its own'),
+  previous_input_messages: never('some servers read it as more input, past its caps'),
   service_tier: OPENAI_TIER,
 }
 
-export const EMBEDDINGS_RULES: Readonly<Record<string, Rule>> = GATEWAYS
+/** vLLM embeds messages, images among them, where there are any. */
+export const EMBEDDINGS_RULES: Readonly<Record<string, Rule>> = {
+  ...GATEWAYS,
+  messages: never('only input is counted'),
+}
 
 export const MESSAGES_RULES: Readonly<Record<string, Rule>> = {
   container: never(STATE),
