@@ -167,7 +167,7 @@ export function notSold(what: string, why: string, remedy = `Leave ${what} out.`
 /** A tool that the upstream would run, or one that Bursar does not know: nobody bounds what it does. */
 export function hostedTool(type: unknown): BursarError {
   return notSold(
-    `A tool of type ${JSON.stringify(type ?? null).slice(0, 60)}`,
+    `A tool of type ${typeof type === 'string' ? JSON.stringify(type.slice(0, 58)) : typeof type}`,
     'it runs at the upstream, at a cost that has no bound',
     'Leave this tool out; tools that the client itself runs are fine.',
   )
@@ -178,5 +178,8 @@ function editsOf(value: unknown): string[] {
   const edits = (value as { edits?: unknown }).edits
   if (edits === undefined || edits === null) return []
   if (!Array.isArray(edits)) return ['']
-  return edits.map((edit) => String((edit as { type?: unknown } | null)?.type))
+  return edits.map((edit) => {
+    const type = (edit as { type?: unknown } | null)?.type
+    return typeof type === 'string' ? type : ''
+  })
 }
