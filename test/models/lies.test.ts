@@ -86,8 +86,7 @@ describe.each(metered)('at $route', ({ endpoint, meterOf }) => {
         if (!read) return
         believed++
         const parts = [read.cachedInputTokens, read.cacheWriteTokens, read.cacheWrite1hTokens]
-        for (const part of [...Object.values(read)])
-          expect(Number.isSafeInteger(part) && part >= 0).toBe(true)
+        for (const part of Object.values(read)) expect(Number.isSafeInteger(part) && part >= 0).toBe(true)
         expect(parts.reduce((sum: number, part = 0) => sum + part, 0)).toBeLessThanOrEqual(read.inputTokens)
         expect(read.reasoningTokens ?? 0).toBeLessThanOrEqual(read.outputTokens)
       }),
