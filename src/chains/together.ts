@@ -174,8 +174,11 @@ interface Second<B extends Header> {
 async function seconded<B extends Header>(context: Context<B>, second: Second<B>): Promise<Step | null> {
   const { asked, reading, live, within, signal } = second
   const { memory } = context
-  // Nothing was read: there is nothing to compare.
-  if (reading.blocks.length === 0) return { ...reading.step, finalized: memory.finalized }
+  // Nothing was read: there is nothing to compare. What is final must be known all the same: payments may be due.
+  if (reading.blocks.length === 0) {
+    memory.finalized ??= await finalizedByTwo(second)
+    return { ...reading.step, finalized: memory.finalized }
+  }
   let denied = false
   for (const other of live) {
     if (other === asked) continue
@@ -197,6 +200,24 @@ async function seconded<B extends Header>(context: Context<B>, second: Second<B>
   context.say('warn', 'endpoint_alone', facts, 'Only one endpoint answers: its word is taken by itself.')
   memory.finalized = reading.step.finalized
   return { ...reading.step, finalized: memory.finalized }
+}
+
+/** What the asked source and the first other one that answers call final; where none other answers, its own word. */
+async function finalizedByTwo<B extends Header>({
+  asked,
+  reading,
+  live,
+  signal,
+}: Second<B>): Promise<number | null> {
+  const own = reading.step.finalized
+  for (const { reader } of live.filter((other) => other !== asked)) {
+    try {
+      return lower(own, await reader.finalized())
+    } catch {
+      signal?.throwIfAborted()
+    }
+  }
+  return own
 }
 
 /** What both see, with what only one of them can see; null if they differ in what both should see. */

@@ -1,8 +1,11 @@
 /** Whole payments through endpoints that lie, lag and stop finalising. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { settle } from '../../src/invoices/settle.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
-import { type Proxy, startProxy } from '../support/proxy.ts'
+import { type Proxy, type RpcRequest, startProxy } from '../support/proxy.ts'
 import { openShop, type Shop } from './shop.ts'
 import { transferTo } from './till.ts'
 
@@ -164,4 +167,65 @@ describe('finality that stalls', () => {
     await shop.until(invoice.id, (view) => view.state === 'paid')
     expect(await anvil.height()).toBe(start + 94)
   })
+
+  it('makes credits wait also while a node does not say what is final', async () => {
+    shop = await openShop({ anvil, rpc: [one.url], chain: { finality_stall_blocks: 80 } })
+    await shop.watch()
+    const final = await anvil.rpc('eth_getBlockByNumber', ['finalized', false])
+    one.alter = ({ params }, result) => (params[0] === 'finalized' ? final : result)
+    await anvil.mine(90)
+    await shop.said('finality_stalled')
+    // As a node answers that has just been started.
+    one.decide = ({ params }) =>
+      params[0] === 'finalized' ? { error: { code: -39001, message: 'finalized block not found' } } : 'pass'
+    const invoice = await shop.ask()
+    await anvil.send({ to: invoice.address, value: BigInt(invoice.amount) })
+    await anvil.mine(3)
+    const { payments } = await shop.until(invoice.id, (view) => (view.payments[0]?.confirmations ?? 0) >= 4)
+    expect(payments[0]?.state).toBe('confirming')
+    expect(shop.events()).not.toContain('finality_resumed')
+  })
+
+  it('makes credits wait also for a till that starts meanwhile, before the next block', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'bursar-stalled-'))
+    const options = { anvil, rpc: [one.url, two.url], chain: { finality_stall_blocks: 80 }, dir }
+    const final = await anvil.rpc('eth_getBlockByNumber', ['finalized', false])
+    for (const proxy of [one, two]) {
+      proxy.alter = ({ params }, result) => (params[0] === 'finalized' ? final : result)
+    }
+    const first = await openShop(options)
+    await first.watch()
+    const invoice = await first.ask()
+    await anvil.mine(90)
+    await anvil.send({ to: invoice.address, value: BigInt(invoice.amount) })
+    await anvil.mine(3)
+    await first.until(invoice.id, ({ payments }) => (payments[0]?.confirmations ?? 0) >= 4)
+    await first.close()
+
+    shop = await openShop(options)
+    one.count = 0
+    const rounds = asked(one, ({ params }) => params[0] === 'latest', 4)
+    await shop.watch()
+    await rounds
+    expect((await shop.view(invoice.id)).payments[0]).toMatchObject({
+      state: 'confirming',
+      waiting_for: expect.stringMatching(/^a final block: finality of local has stalled/),
+    })
+    expect(shop.events()).toContain('finality_stalled')
+    await shop.close()
+    shop = undefined
+    rmSync(dir, { recursive: true })
+  })
 })
+
+/** Resolves when the proxy has been asked this so many times. */
+function asked(proxy: Proxy, what: (request: RpcRequest) => boolean, times: number): Promise<void> {
+  return new Promise((resolve) => {
+    let left = times
+    proxy.decide = (request) => {
+      if (what(request)) left -= 1
+      if (left === 0) resolve()
+      return 'pass'
+    }
+  })
+}

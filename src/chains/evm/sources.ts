@@ -17,12 +17,14 @@ export function openEvmSources(network: EvmNetwork): EvmSource[] {
   return rpc.endpoints.map((endpoint) => {
     const tracer = coins && network.traces ? openTracer(endpoint, chain, runtime) : null
     const { host, call } = endpoint
+    const final = { height: null }
     return {
       host,
       tracer,
       resting: () => endpoint.resting(),
       seesMore: () => tracer?.offered() ?? false,
-      reader: (watched, signal) => evmReader({ chain, assets, finalityDepth, call, tracer, watched, signal }),
+      reader: (watched, signal) =>
+        evmReader({ chain, assets, finalityDepth, call, tracer, final, watched, signal }),
     }
   })
 }

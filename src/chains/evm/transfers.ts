@@ -29,6 +29,8 @@ export interface EvmReaderOptions {
   readonly call: Call
   /** That endpoint's block traces; null where the coin is not accepted. */
   readonly tracer: Tracer | null
+  /** The last block that the endpoint called final; null: it has never said. */
+  readonly final: { height: number | null }
   readonly watched: Watched
   readonly signal: AbortSignal | undefined
 }
@@ -69,13 +71,15 @@ export function evmReader(options: EvmReaderOptions): EvmReader {
       return headerOf(raw)
     },
     async finalized() {
+      const { final } = context
       try {
         const raw = await ask<RawBlock | null>('eth_getBlockByNumber', 'finalized', false)
-        return raw ? Number(raw.number) : null
+        if (raw) final.height = Number(raw.number)
       } catch (error) {
-        if (error instanceof RpcError) return null
-        throw error
+        if (!(error instanceof RpcError)) throw error
       }
+      // A node that has just been started does not know for a while; what was final stays so.
+      return final.height
     },
     async header(height) {
       const raw = await at(height, false)
