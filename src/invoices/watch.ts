@@ -15,6 +15,8 @@ import { type ChainWait, chainWaits, readChainStates } from './waiting.ts'
 import { type WatchedAddresses, watchedAddresses } from './watched.ts'
 
 const LEASE_MS = 15_000
+/** How often it is prolonged while a step is read: a slow endpoint can make that longer than a lease lasts. */
+const RENEW_MS = 5_000
 /** How often a process that stands by looks whether the lease is free. */
 const STANDBY_MS = 2_000
 /** A halted chain waits for a human; this is how soon it notices that one has looked. */
@@ -98,7 +100,7 @@ async function loop(
       lease = await hold(watching, lease)
       const stored = await ensureCursor(ctx, chain, signal)
       onReady()
-      pause = lease ? await advance(watching, lease, stored) : STANDBY_MS
+      pause = lease ? await advanceHolding(watching, lease, stored) : STANDBY_MS
       if (!lease) watching.outage.over({ event: 'watch_resumed', chain: chain.id }, 'standing by again')
       failures = 0
       onRound(true)
@@ -122,6 +124,31 @@ async function hold({ ctx, chain, holder }: Watching, lease: Lease | null): Prom
   const taken = await acquireLease(ctx, { name: `watch:${chain.id}`, holder, ttlMs: LEASE_MS })
   if (taken) ctx.runtime.log.info({ chain: chain.id, fence: Number(taken.fence) }, 'watching')
   return taken
+}
+
+/**
+ * Keeps the lease for as long as a step takes. Otherwise two processes whose steps outlast it would take the chain from
+ * each other for ever, and neither would ever book what it has read.
+ */
+async function advanceHolding(watching: Watching, lease: Lease, stored: StoredCursor): Promise<number> {
+  const done = new AbortController()
+  const kept = keep(watching, lease, done.signal)
+  try {
+    return await advance(watching, lease, stored)
+  } finally {
+    done.abort()
+    await kept
+  }
+}
+
+/** Never rejects: whether the lease still stands is told by the commit that needs it. */
+async function keep({ ctx }: Watching, lease: Lease, done: AbortSignal): Promise<void> {
+  try {
+    do await ctx.runtime.sleep(RENEW_MS, done)
+    while (await lease.renew())
+  } catch {
+    // The step has ended, or the database cannot be reached.
+  }
 }
 
 /** Reads and settles until the tip is reached. Returns how long to wait, milliseconds. */
