@@ -168,7 +168,11 @@ function openEndpoint(text: string, { chain, runtime, identify }: RpcOptions): O
   return {
     host,
     identify: mustIdentify,
-    resting: () => restsUntil > runtime.now(),
+    resting() {
+      const left = restsUntil - runtime.now()
+      // A clock that was set back ends it as well.
+      return left > 0 && left <= REST_MS
+    },
     async call(method, params, signal) {
       if (!identified) await mustIdentify(signal)
       const result = await guarded(() => call(method, params, signal), signal)

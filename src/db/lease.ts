@@ -27,9 +27,28 @@ export interface AcquireLease {
   readonly ttlMs: number
 }
 
+/**
+ * A lease that ends later than its term and this, milliseconds, was taken before the clock was set back. Its holder may
+ * be dead, and it would stand still for as long as the clock was ahead. More than clocks of healthy machines differ.
+ */
+const SKEW_MS = 600_000
+
 interface LeaseRow {
   readonly holder: string
   readonly fence: bigint
+}
+
+/** Asked by reading, so that waiting for a lease costs no write. */
+export async function isTaken(
+  { db, runtime }: { readonly db: Pick<Db, 'query'>; readonly runtime: Pick<Runtime, 'now'> },
+  { name, holder, ttlMs }: AcquireLease,
+): Promise<boolean> {
+  const now = runtime.now()
+  const rows = await db.query(
+    'SELECT 1 FROM lease WHERE name = ? AND holder <> ? AND expires_at > ? AND expires_at <= ?',
+    [name, holder, BigInt(now), BigInt(now + ttlMs + SKEW_MS)],
+  )
+  return rows.length > 0
 }
 
 /** Takes a lease that is free, lapsed or already held by `holder`; null while another holds it. */
@@ -43,8 +62,8 @@ export async function acquireLease(
       `INSERT INTO lease (name, holder, fence, expires_at) VALUES (?, ?, 1, ?)
        ON CONFLICT (name) DO UPDATE
        SET holder = excluded.holder, fence = lease.fence + 1, expires_at = excluded.expires_at
-       WHERE lease.expires_at <= ? OR lease.holder = excluded.holder`,
-      [name, holder, BigInt(now + ttlMs), BigInt(now)],
+       WHERE NOT (lease.expires_at > ? AND lease.expires_at <= ?) OR lease.holder = excluded.holder`,
+      [name, holder, BigInt(now + ttlMs), BigInt(now), BigInt(now + ttlMs + SKEW_MS)],
     ),
   ])
   const [row] = await db.query<LeaseRow>('SELECT holder, fence FROM lease WHERE name = ?', [name])

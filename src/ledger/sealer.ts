@@ -2,7 +2,7 @@
  * Seals the journal in the background. Of all processes that share the database the holder of the lease does it; the
  * others look now and then whether it still does. A till in which nothing is posted writes nothing.
  */
-import { acquireLease, type Lease } from '../db/lease.ts'
+import { acquireLease, isTaken, type Lease } from '../db/lease.ts'
 import { BursarError } from '../errors.ts'
 import { watchOutage } from '../outages.ts'
 import type { Ledger } from './ledger.ts'
@@ -25,7 +25,7 @@ export interface Sealer {
 
 export function createSealer(ledger: Pick<Ledger, 'db' | 'runtime'>): Sealer {
   const { db, runtime } = ledger
-  const holder = runtime.id('seal')
+  const wanted = { name: 'seal', holder: runtime.id('seal'), ttlMs: LEASE_MS }
   let lease: Lease | null = null
   let until = 0
 
@@ -34,20 +34,11 @@ export function createSealer(ledger: Pick<Ledger, 'db' | 'runtime'>): Sealer {
     const from = runtime.now()
     if (!lease || !(await lease.renew())) {
       lease = null
-      if (await isTaken()) return null
-      lease = await acquireLease(ledger, { name: 'seal', holder, ttlMs: LEASE_MS })
+      if (await isTaken(ledger, wanted)) return null
+      lease = await acquireLease(ledger, wanted)
     }
     until = from + LEASE_MS
     return lease
-  }
-
-  /** Asked by reading, so that waiting for the lease costs no write. */
-  async function isTaken(): Promise<boolean> {
-    const rows = await db.query(
-      "SELECT 1 FROM lease WHERE name = 'seal' AND holder <> ? AND expires_at > ?",
-      [holder, BigInt(runtime.now())],
-    )
-    return rows.length > 0
   }
 
   return {

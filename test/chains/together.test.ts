@@ -259,6 +259,20 @@ describe('two endpoints', () => {
     expect((await rejectionOf(chain.verify())).code).toBe('invalid_config')
   })
 
+  it('of which one failed for a moment are asked together again, though the clock was set back since', async () => {
+    const address = fresh()
+    const { chain, runtime } = open(one, two)
+    const start = await chain.start()
+    two.decide = () => 'drop'
+    await chain.follow(start, watch(address))
+    two.decide = () => 'pass'
+    runtime.clock.advance(-3 * 3_600_000)
+    await world.pay([{ address, amount: 5n }])
+    await world.mine(2)
+    one.alter = lies['no events'] ?? one.alter
+    expect((await rejectionOf(chain.follow(start, watch(address)))).message).toMatch(/do not agree/)
+  })
+
   it('take a fork too deep to follow for one only when both show it', async () => {
     const shallow = world.openWith({ rpc: [one.url, two.url], finality_blocks: 3 })
     await world.mine(6)

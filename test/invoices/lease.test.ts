@@ -37,6 +37,16 @@ describe('a lease', () => {
     expect(await lease?.renew()).toBe(false)
   })
 
+  it('of a holder that died is not kept for hours where the clock was set back since', async () => {
+    const dead = await take('a')
+    till.clock.now -= 6 * 3_600_000
+    const next = await take('b')
+    expect(next?.fence).toBe((dead?.fence ?? 0n) + 1n)
+    // A clock that differs a little from another's is no reason to take a lease away.
+    till.clock.now -= 60_000
+    expect(await take('c')).toBeNull()
+  })
+
   it('can be given back, by its holder only', async () => {
     const lease = await take('a')
     await lease?.release()

@@ -274,6 +274,17 @@ describe('asking', () => {
     await rates.survey('ETH')
     expect(exchanges.asked.slice(before).filter((path) => path.startsWith('kraken'))).toHaveLength(1)
   })
+
+  it('asks a source again that was left alone when the clock was set back', async () => {
+    exchanges.behave('kraken', answers(429))
+    const rates = open({ minSources: 3 })
+    await rates.quote('ETH')
+    const before = exchanges.asked.length
+    runtime.clock.advance(-3_600_000)
+    all(at('2500.00', START - 3_600_000))
+    await rates.survey('ETH')
+    expect(exchanges.asked.slice(before).filter((path) => path.startsWith('kraken'))).toHaveLength(1)
+  })
 })
 
 describe('a survey', () => {
