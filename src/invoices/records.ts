@@ -34,9 +34,9 @@ export interface InvoiceRecord {
 
 /**
  * Of a payment that is deep enough: no second endpoint shows it; there is no current rate to price it with; it is worth
- * more than one grant can be.
+ * more than one grant can be; the seller has taken its asset out of the configuration.
  */
-export type PaymentWait = 'endpoints' | 'rate' | 'too_large'
+export type PaymentWait = 'endpoints' | 'rate' | 'too_large' | 'asset'
 
 export interface PaymentRecord {
   readonly key: string

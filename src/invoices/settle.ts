@@ -22,6 +22,7 @@ import {
   paymentsAbove,
   paymentsBy,
 } from './records.ts'
+import { isLive } from './state.ts'
 import { observe } from './transitions.ts'
 import { type ChainStates, chainWaits, paymentWaits, readChainStates } from './waiting.ts'
 
@@ -30,6 +31,12 @@ const WORTH_THE_MOST: MicroUsd = 2n ** 62n
 const MAX_ROUNDS = 5
 /** A cursor is written this often even when nothing happens: that is how others see that the chain is watched. */
 const HEARTBEAT_MS = 30_000
+
+const WAITS: Readonly<Record<Exclude<PaymentWait, 'endpoints'>, string>> = {
+  rate: 'there is no current rate',
+  too_large: 'it is worth more than one grant can be',
+  asset: 'its asset is not in the configuration any more',
+}
 
 export interface SettledStep {
   /** Something was written. */
@@ -52,9 +59,9 @@ export async function settle(
     const stored = await readCursor(ctx.db, chain.id)
     if (!stored) throw new BursarError('internal', `The cursor of ${chain.id} has disappeared.`)
     if (stored.halted !== null) return { changed: false, halted: true }
-    const tooDeep = depthProblem(chain, stored, step)
-    if (tooDeep !== null) {
-      await halt(ctx, chain, lease, tooDeep)
+    const problem = depthProblem(chain, stored, step) ?? (await unseenProblem(ctx, chain, step))
+    if (problem !== null) {
+      await halt(ctx, chain, lease, problem)
       return { changed: true, halted: true }
     }
     const plan = await planStep(ctx, chain, step, stored)
@@ -91,6 +98,23 @@ function depthProblem(chain: Chain, { cursor }: StoredCursor, step: Step): strin
   const remembered = cursor.recent[0]?.[0] ?? cursor.height
   if (depth <= chain.finalityDepth || step.forkedAt >= remembered) return null
   return `a reorganisation of ${depth} blocks, deeper than the finality depth of ${chain.finalityDepth}`
+}
+
+/**
+ * What is not in the configuration any more is not looked for: that a step does not list it says nothing. A fork that
+ * reaches such payments would take back credits that were paid for, or keep those that were not.
+ */
+async function unseenProblem(ctx: InvoiceContext, chain: Chain, step: Step): Promise<string | null> {
+  if (step.forkedAt === null) return null
+  const reached = await paymentsAbove(ctx.db, chain.id, step.forkedAt)
+  const unseen = reached.filter((payment) => isLive(payment.state) && !isAccepted(chain, payment.symbol))
+  if (unseen.length === 0) return null
+  const symbols = [...new Set(unseen.map(({ symbol }) => symbol))].join(', ')
+  return `a reorganisation reaches payments in ${symbols}, which is not in chains.${chain.id}.assets any more: put it back until they are final`
+}
+
+function isAccepted(chain: Pick<Chain, 'assets'>, symbol: string): boolean {
+  return chain.assets.some((asset) => asset.symbol === symbol)
 }
 
 interface Plan {
@@ -159,9 +183,13 @@ interface CreditAll {
 /** Credits what is deep enough, and says of the rest why it is not credited. */
 async function creditAll(ctx: InvoiceContext, given: CreditAll): Promise<void> {
   const { chain, step, invoices, payments, quotes, now } = given
-  const ready = [...payments.values()].filter((payment) => isReady(payment, chain, step))
+  const confirmed = [...payments.values()].filter((payment) => isReady(payment, chain, step))
+  const { ready = [], removed = [] } = Object.groupBy(confirmed, ({ symbol }) =>
+    isAccepted(chain, symbol) ? 'ready' : 'removed',
+  )
   const vouched = await vouchedFor(chain, ready)
   const waits = new Map<string, PaymentWait>()
+  for (const { key } of removed) waits.set(key, 'asset')
   for (const { key } of ready) if (!vouched.has(key)) waits.set(key, 'endpoints')
   for (const invoice of invoices) {
     const credited = creditInvoice({
@@ -183,8 +211,8 @@ async function creditAll(ctx: InvoiceContext, given: CreditAll): Promise<void> {
     payments.set(key, { ...payment, waiting })
     // Disagreement is said by whoever found it.
     if (waiting === null || waiting === 'endpoints' || waiting === payment.waiting) continue
-    const why = waiting === 'rate' ? 'there is no current rate' : 'it is worth more than one grant can be'
-    ctx.runtime.log.warn({ event: 'payment_waits', payment: key }, `Confirmed, but ${why}: it waits.`)
+    const text = `Confirmed, but ${WAITS[waiting]}: it waits.`
+    ctx.runtime.log.warn({ event: 'payment_waits', payment: key }, text)
   }
 }
 

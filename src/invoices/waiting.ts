@@ -91,6 +91,7 @@ function paymentText(payment: PaymentRecord, state: ChainState | undefined): str
   if (waiting === 'endpoints') return `a second endpoint of ${chain} that shows it: they disagree about it`
   if (waiting === 'rate') return `a current rate of ${symbol}`
   if (waiting === 'too_large') return 'the seller: it is worth more credits than one grant can be'
+  if (waiting === 'asset') return `the seller: ${symbol} is not accepted on ${chain} any more`
   if (state?.wait?.reason === 'finality') {
     return `a final block: finality of ${chain} has stalled since ${isoTime(state.wait.since)}`
   }
