@@ -5,6 +5,7 @@
 import { type Address, type Hex, TransactionNotFoundError, TransactionReceiptNotFoundError } from 'viem'
 import { atomicToUsdCeil } from '../money.ts'
 import { ask } from './ask.ts'
+import { readBalance } from './balance.ts'
 import { type Payment, step } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
 import { send } from './send.ts'
@@ -90,7 +91,8 @@ async function mined(
 
 /**
  * Another transaction of this wallet holds the nonce, so this one can never be mined, unless a reorganisation undoes
- * that. Certain once the chain has grown by its depth since we first saw it.
+ * that. Certain once the chain has grown by its depth since we first saw it, and the recipient has nothing: a human may
+ * have sent the same payment again at a higher fee, and a node that keeps receipts for some days only shows the same.
  */
 async function displaced(purse: Purse, network: Network, payment: Payment, tip: bigint): Promise<Payment> {
   const now = purse.runtime.now()
@@ -98,13 +100,28 @@ async function displaced(purse: Purse, network: Network, payment: Payment, tip: 
     return step(purse.db, now, payment, { displaced_at: tip, block: null })
   }
   if (depthOf(payment.displaced_at, tip) <= BigInt(network.finalityDepth)) return payment
+  if (await mayBePaid(network, payment)) {
+    if (payment.reason === 'replaced') return payment
+    purse.runtime.log.warn({ payment: payment.id }, 'a payment was replaced, and its recipient has the money')
+    return step(purse.db, now, payment, { reason: 'replaced' })
+  }
   return step(purse.db, now, payment, { state: 'failed', reason: 'displaced', usd: 0n })
+}
+
+/** The recipient holds the amount, or has spent already: an invoice's address gets one payment. */
+async function mayBePaid(network: Network, { recipient, amount, ...payment }: Payment): Promise<boolean> {
+  const address = recipient as Address
+  const { symbol, contract } = payment
+  const asset = { symbol, decimals: Number(payment.decimals), ...(contract === null ? {} : { contract }) }
+  if ((await readBalance(network, address, asset)) >= BigInt(amount)) return true
+  return (await ask(network, (client) => client.getTransactionCount({ address }))) > 0
 }
 
 /** A reorganisation may have taken the block away, or what displaced it. */
 async function forgetBlock(purse: Purse, payment: Payment): Promise<Payment> {
   if (payment.block === null && payment.displaced_at === null) return payment
-  return step(purse.db, purse.runtime.now(), payment, { block: null, displaced_at: null })
+  const reason = payment.reason === 'replaced' ? null : payment.reason
+  return step(purse.db, purse.runtime.now(), payment, { block: null, displaced_at: null, reason })
 }
 
 function readReceipt(network: Network, hash: Hex): Promise<Receipt | null> {

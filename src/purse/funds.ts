@@ -1,8 +1,8 @@
 /** What the wallet holds on a chain, less what its own open payments may still take. */
-import { type Address, encodeFunctionData, erc20Abi, size } from 'viem'
+import type { Address } from 'viem'
 import { BursarError } from '../errors.ts'
 import { type Asset, formatDecimal } from '../money.ts'
-import { ask } from './ask.ts'
+import { readBalance } from './balance.ts'
 import { confirm } from './confirm.ts'
 import { openPayments } from './payment.ts'
 import type { Network, Order, Purse } from './purse.ts'
@@ -22,25 +22,6 @@ export async function requireFunds(purse: Purse, order: Order, maxFee: bigint): 
   }
   const second = await shortfall(purse, order, maxFee)
   if (second) throw lacking(order.network, second, purse.wallet.address)
-}
-
-/**
- * @returns atomic units.
- * @throws {BursarError} chain_unavailable; invalid_config: the token is not on this chain
- */
-export async function readBalance(network: Network, address: Address, asset: Asset): Promise<bigint> {
-  const { contract } = asset
-  if (contract === undefined) return ask(network, (client) => client.getBalance({ address }))
-  const data = encodeFunctionData({ abi: erc20Abi, functionName: 'balanceOf', args: [address] })
-  const answer = await ask(network, (client) => client.call({ to: contract as Address, data }))
-  if (answer.data === undefined || size(answer.data) < 32) {
-    throw new BursarError(
-      'invalid_config',
-      `The token ${contract} does not exist on ${network.id} (${network.caip2}).`,
-      { remedy: `Correct chains.${network.id}.tokens in the purse's configuration.` },
-    )
-  }
-  return BigInt(answer.data.slice(0, 66))
 }
 
 interface Shortfall {
@@ -65,8 +46,8 @@ async function free(purse: Purse, network: Network, asset: Asset): Promise<[asse
   let ofNative = await readBalance(network, address, network.native)
   let ofAsset = asset.contract === undefined ? ofNative : await readBalance(network, address, asset)
   for (const payment of await openPayments(purse.db, network.caip2, address)) {
-    // What is in a block is missing from the balance already.
-    if (payment.block !== null) continue
+    // What is in a block is missing from the balance already, and what was replaced takes nothing any more.
+    if (payment.block !== null || payment.reason === 'replaced') continue
     ofNative -= BigInt(payment.max_fee) + (payment.contract === null ? BigInt(payment.amount) : 0n)
     if (payment.contract === asset.contract) ofAsset -= BigInt(payment.amount)
   }

@@ -11,6 +11,9 @@
  * | confirmed | it is mined and deep enough                           | amount + the fee charged  | -                                               |
  * | failed    | never sent, displaced by another transaction with its nonce, or mined and reverted | nothing, or the fee charged | -    |
  *
+ * One that was displaced and whose recipient has the money may be paid all the same (a human sent it again, or nodes have
+ * forgotten it): it stays as it is, with its reservation.
+ *
  * Triggers in the database allow these steps only, and never change what a payment promises.
  */
 import type { Hex } from 'viem'
@@ -33,6 +36,8 @@ export type Reason =
   | 'expired'
   /** Another transaction of this wallet took its nonce. */
   | 'displaced'
+  /** The same, or no node knows our transaction any more; and the recipient has what it was to get. */
+  | 'replaced'
   /** The chain executed it and undid it; only the fee is gone. */
   | 'reverted'
 

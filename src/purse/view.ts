@@ -2,8 +2,8 @@
 import type { PursePayment, PurseStatus } from '../bursar.ts'
 import { BursarError } from '../errors.ts'
 import { formatDecimal, formatUsd } from '../money.ts'
+import { readBalance } from './balance.ts'
 import { budgetLeft, periodOf, readUse } from './budget.ts'
-import { readBalance } from './funds.ts'
 import type { Payment, Reason } from './payment.ts'
 import type { Purse } from './purse.ts'
 
@@ -18,6 +18,8 @@ const NOTES: Record<Reason, string> = {
   expired: 'The invoice ended before the transaction was sent: nothing was paid. Create a new invoice.',
   displaced:
     'Another transaction of this wallet took its place: nothing was paid. Create a new invoice; use the wallet for nothing else.',
+  replaced:
+    'Another transaction of this wallet has its nonce, and the recipient has the money: it may be paid. Look at the invoice before paying again; its budget stays reserved.',
   reverted: 'The chain refused the transfer; only the network fee is gone.',
 }
 
