@@ -9,7 +9,8 @@ import { type Client, LibsqlError } from '@libsql/client'
 import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { connect, openDb, pathOf } from './client.ts'
-import { unavailable } from './failure.ts'
+import { damaged, unavailable } from './failure.ts'
+import { isMaze, problemsIn } from './pages.ts'
 
 export interface Copy {
   /** Of the till's database. */
@@ -56,7 +57,10 @@ export async function copyDatabase({ url, backup, runtime, check }: Copy): Promi
   await inPartialFile(backup, runtime, async (partial) => {
     // SQLite fills an empty file, so that it is never readable by others.
     await writeFile(partial, '', { mode: 0o600, flag: 'wx' })
-    await onConnection(url, runtime, (client) => client.execute({ sql: 'VACUUM INTO ?', args: [partial] }))
+    await onConnection(url, runtime, async (client) => {
+      await refuseMaze(client)
+      await client.execute({ sql: 'VACUUM INTO ?', args: [partial] })
+    })
     await check(`file:${partial}`)
   })
 }
@@ -79,6 +83,7 @@ export async function restoreDatabase({ url, backup, runtime, check }: Copy): Pr
   await inPartialFile(database, runtime, async (partial) => {
     await copyFile(backup, partial, constants.COPYFILE_EXCL)
     await chmod(partial, 0o600)
+    await onConnection(`file:${partial}`, runtime, refuseMaze)
     const db = await openDb({ url: `file:${partial}`, runtime })
     const [marked] = await db.query('SELECT 1 FROM restore WHERE confirmed_at IS NULL')
     const [newest] = await db.query<{ at: bigint }>('SELECT coalesce(max(at), 0) AS at FROM posting')
@@ -97,6 +102,16 @@ async function mark(file: string, runtime: Runtime, at: number): Promise<void> {
   await onConnection(`file:${file}`, runtime, (client) => client.batch([row], 'write'))
 }
 
+/** Before anything is copied: it would go on until the disk is full. */
+async function refuseMaze(client: Client): Promise<void> {
+  const { rows } = await client.execute('PRAGMA quick_check(1)')
+  const [first] = problemsIn(
+    rows.flatMap(({ quick_check: told }) => (typeof told === 'string' ? [told] : [])),
+  )
+  if (first === undefined || !isMaze(first)) return
+  throw damaged(new Error(first))
+}
+
 async function emptyLog(client: Client): Promise<void> {
   const { rows } = await client.execute('PRAGMA wal_checkpoint(TRUNCATE)')
   if (rows[0]?.['busy'] !== 0n) throw new Error('the log of the new file is in use')
@@ -111,6 +126,7 @@ async function onConnection(
   try {
     await work(client)
   } catch (thrown) {
+    if (thrown instanceof BursarError) throw thrown
     if (thrown instanceof LibsqlError && /no such table: restore/.test(thrown.message)) {
       throw new BursarError('invalid_config', 'The database is older than this version of Bursar.', {
         remedy: 'Start this version on it once, or take the backup with the version that runs.',

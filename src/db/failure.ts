@@ -67,6 +67,15 @@ const REASONS: Readonly<Record<string, readonly [string, string]>> = {
   SQLITE_PERM: READ_ONLY,
 }
 
+/** The same for a file whose pages were examined, and are wrong. */
+export function damaged(thrown: unknown): BursarError {
+  const [message, remedy] = DAMAGED
+  return new BursarError('database_unavailable', message, {
+    remedy: `Nothing was changed; ${remedy}.`,
+    cause: thrown,
+  })
+}
+
 export function unavailable(message: string, cause: unknown): BursarError {
   return new BursarError('database_unavailable', message, {
     remedy: 'Try again in a moment; if it stays, the operator looks at the database (bursar doctor).',

@@ -12,6 +12,7 @@ import { confirmRestore, openRestore } from '../../src/ledger/restored.ts'
 import { checkBooks } from '../support/books.ts'
 import { type TestLedger, testLedger } from '../support/database.ts'
 import { load } from '../support/dump.ts'
+import { makeMaze } from '../support/maze.ts'
 
 let t: TestLedger
 let account: string
@@ -147,5 +148,15 @@ test('what is no backup is refused', async () => {
   await expect(restore(at('text.db'))).rejects.toMatchObject({ code: 'database_unavailable' })
   await load(`file:${at('foreign.db')}`, 'CREATE TABLE theirs (a);')
   await expect(restore(at('foreign.db'))).rejects.toMatchObject({ code: 'invalid_config' })
+  expect(existsSync(at('restored/till.db'))).toBe(false)
+})
+
+test('a file in which a query would not end is refused, also as a backup, and nothing is left of it', async () => {
+  await backup()
+  await makeMaze(at('backup.db'), 'posting')
+  const damaged = { code: 'database_unavailable', message: expect.stringContaining('damaged') }
+  await expect(backup(at('second.db'), `file:${at('backup.db')}`)).rejects.toMatchObject(damaged)
+  await expect(restore()).rejects.toMatchObject(damaged)
+  expect(existsSync(at('second.db'))).toBe(false)
   expect(existsSync(at('restored/till.db'))).toBe(false)
 })

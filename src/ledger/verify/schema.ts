@@ -1,6 +1,7 @@
 /** The file itself: that SQLite can read it, that its schema is the one the ledger rests on, that references lead somewhere. */
 import { LibsqlError } from '@libsql/client'
 import { type Migration, splitStatements } from '../../db/migrate.ts'
+import { isMaze, problemsIn } from '../../db/pages.ts'
 import type { Snapshot } from '../../db/snapshot.ts'
 import { BursarError } from '../../errors.ts'
 import type { Check } from './check.ts'
@@ -32,19 +33,16 @@ export async function requireVersion(snapshot: Snapshot, migrations: readonly Mi
 /**
  * Reads the whole file, and every constraint of every row. A server does not offer it.
  *
- * @returns false: the pages cannot be relied on to form trees. Nothing more may be read then: pages that point back,
- *   or to one child many times, are a maze, and a query that scans a table in it would not end in a lifetime.
+ * @returns false: the pages cannot be relied on to form trees (db/pages.ts). Nothing more may be read then.
  */
 export async function checkFile(snapshot: Snapshot, findings: Findings): Promise<boolean> {
   if (snapshot.remote) return true
   const corrupt = (table: string, message: string): void =>
     findings.add({ kind: 'file_corrupt', table, row: '', message })
   try {
-    // Pages are examined before rows, each page once. Asked for one problem it stops at a wrong page; asked for more
-    // it would go on to the rows, and into the maze.
     const [first] = await problemsOf(snapshot, 1)
     if (first === undefined) return true
-    if (!isOfPages(first) || LOST_PAGE.test(first)) {
+    if (!isMaze(first)) {
       await listProblems(snapshot, findings)
       return true
     }
@@ -57,17 +55,10 @@ export async function checkFile(snapshot: Snapshot, findings: Findings): Promise
   return false
 }
 
-/** A problem of pages, not of rows: "Tree 9 page 48 cell 1: ...", "Freelist: ...". */
-const isOfPages = (problem: string): boolean => /^(?:Tree|Freelist|Page|List of tree roots)\b/.test(problem)
-/** Looked for when every tree was found sound: this page belongs to none, so what it held is missing. */
-const LOST_PAGE = /^Page \d+: never used$/
-
-/** At most so many rows of problems, none when there is none. Those of pages come as one row, a line each. */
+/** At most so many rows of problems, none when there is none. */
 async function problemsOf(snapshot: Snapshot, limit: number): Promise<string[]> {
   const rows = await snapshot.query<{ integrity_check: string }>(`PRAGMA integrity_check(${limit})`)
-  return rows
-    .flatMap(({ integrity_check }) => integrity_check.split('\n'))
-    .filter((problem) => problem !== 'ok' && !problem.startsWith('***'))
+  return problemsIn(rows.map((row) => row.integrity_check))
 }
 
 async function listProblems(snapshot: Snapshot, findings: Findings): Promise<void> {
