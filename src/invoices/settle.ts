@@ -11,6 +11,7 @@ import type { InvoiceContext } from './context.ts'
 import { creditInvoice, isConfirmed, isStalled } from './crediting.ts'
 import { haltChain, moveCursor, readCursor, type StoredCursor } from './cursor.ts'
 import { eventsOf, insertEvent } from './events.ts'
+import { withMoved } from './moved.ts'
 import { invoiceStatements, paymentStatements, samePayment } from './postings.ts'
 import {
   type InvoiceRecord,
@@ -52,9 +53,10 @@ export interface SettledStep {
 export async function settle(
   ctx: InvoiceContext,
   chain: Chain,
-  step: Step,
+  read: Step,
   lease: Lease,
 ): Promise<SettledStep> {
+  const step = await withMoved(ctx.db, chain, read)
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const stored = await readCursor(ctx.db, chain.id)
     if (!stored) throw new BursarError('internal', `The cursor of ${chain.id} has disappeared.`)
