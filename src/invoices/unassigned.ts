@@ -10,7 +10,7 @@ import { type Db, guard, type Statement, statement } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { accountExists } from '../ledger/accounts.ts'
 import { notRestored } from '../ledger/restored.ts'
-import { atomicToUsd, formatDecimal, MAX_MICRO, min, usdToAtomic, usdToCredits } from '../money.ts'
+import { atomicToUsd, formatDecimal, MAX_MICRO, usdToAtomic, usdToCredits } from '../money.ts'
 import { saleablePrice } from '../rates/rates.ts'
 import { type InvoiceContext, railNamed } from './context.ts'
 import { insertInvoice } from './create.ts'
@@ -162,6 +162,16 @@ interface NewInvoice {
   readonly statements: readonly Statement[]
 }
 
+/** When the first payment to an address came, whoever it is for: a lock that ends then covers none of them. */
+async function firstArrival(db: Db, address: string): Promise<number> {
+  const [row] = await db.query<{ at: bigint }>(
+    'SELECT min(min(coalesce(block_time, seen_at), seen_at)) AS at FROM payment WHERE address = ?',
+    [address],
+  )
+  if (!row) throw new BursarError('internal', 'A payment has disappeared.')
+  return Number(row.at)
+}
+
 /** For what the payment is worth now, with a lock that ended before it came. */
 async function newInvoice(
   ctx: InvoiceContext,
@@ -182,7 +192,7 @@ async function newInvoice(
   if (credits > MAX_MICRO) throw invalid('This payment is worth more credits than the ledger can hold.')
   const sale = plainSale(credits, usdPerCredit)
   const createdAt = ctx.runtime.now()
-  const expiresAt = Number(min(BigInt(payment.blockTime ?? payment.seenAt), BigInt(payment.seenAt)))
+  const expiresAt = await firstArrival(ctx.db, payment.address)
   const amount = usdToAtomic(sale.usd, quote.priceE8, asset.decimals)
   const id = ctx.runtime.id('inv')
   const draft = { id, account, rail, sale, quote, amount, createdAt, expiresAt, claim: null }

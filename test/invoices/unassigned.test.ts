@@ -96,6 +96,18 @@ describe('a payment to an address without an invoice', () => {
     expect(await till.available('acc')).toBe(20_000n * CREDIT)
   })
 
+  it('counts so also when a later one to the same address was given first', async () => {
+    till.clock.now = T0 + 60_000
+    await arrives(101, ETH, '0xbb')
+    await arrives(102, ETH, '0xaa')
+    await assign(key('0xaa'))
+    market.eth = 2000
+    await assign(key('0xbb'))
+    await take('local')
+    await at({ height: 110 })
+    expect(await till.available('acc')).toBe(40_000n * CREDIT)
+  })
+
   it('is taken back when it leaves the chain, and granted again when it returns', async () => {
     await arrives(101, ETH)
     await assign(key())
