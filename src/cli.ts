@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander'
 import { fail, type Registers, type Shell } from './commands/command.ts'
 import { type BursarError, invalid } from './errors.ts'
+import { stopSignal } from './stop-signal.ts'
 import { readVersion } from './version.ts'
 
 const COMMANDS: Readonly<Record<string, () => Promise<Registers>>> = {
@@ -30,15 +31,16 @@ const COMMANDS: Readonly<Record<string, () => Promise<Registers>>> = {
   restore: async () => (await import('./commands/restore.ts')).restore,
 }
 
-const stop = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
+/** They run until they are told to stop, and then end in order. */
+const PROGRAMS: ReadonlySet<string> = new Set(['serve', 'mcp', 'purse'])
+const asked = process.argv.slice(2).find((word) => Object.hasOwn(COMMANDS, word))
 
 const shell: Shell = {
   env: process.env,
   cwd: process.cwd(),
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),
-  signal: stop.signal,
+  signal: stopSignal(asked !== undefined && PROGRAMS.has(asked)),
 }
 
 const program = new Command('bursar')
@@ -49,9 +51,9 @@ const program = new Command('bursar')
   // What is wrong with a command line is said as every other mistake is.
   .exitOverride()
   .configureOutput({ outputError: () => undefined })
+  .configureHelp({ showGlobalOptions: true })
 
 // Help and mistakes need all of them.
-const asked = process.argv.slice(2).find((word) => Object.hasOwn(COMMANDS, word))
 for (const load of asked ? [COMMANDS[asked]] : Object.values(COMMANDS)) (await load?.())?.(program, shell)
 
 try {
@@ -59,13 +61,24 @@ try {
 } catch (thrown) {
   if (!(thrown instanceof CommanderError)) throw thrown
   // Help and version have been printed; help that was not asked for has said what is missing.
-  if (thrown.message.startsWith('error: ')) fail(shell, mistake(thrown), process.argv.includes('--json'))
+  const json = process.argv.includes('--json')
+  if (thrown.message.startsWith('error: ')) fail(shell, mistake(thrown), json)
+  else if (thrown.exitCode !== 0 && json) fail(shell, incomplete(), json)
   else process.exitCode = thrown.exitCode
+}
+
+/** The help that was printed is for people. */
+function incomplete(): BursarError {
+  return invalid('The command is not complete.', { remedy: seeHelp() })
 }
 
 function mistake({ message }: CommanderError): BursarError {
   const text = message.replace(/^error: /, '').replaceAll(/\s+/g, ' ')
   return invalid(`${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, '')}.`, {
-    remedy: `See: bursar ${asked === undefined ? '' : `${asked} `}--help`,
+    remedy: seeHelp(),
   })
+}
+
+function seeHelp(): string {
+  return `See: bursar ${asked === undefined ? '' : `${asked} `}--help`
 }

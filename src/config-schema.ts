@@ -1,6 +1,6 @@
 /**
- * bursar.config.json as a schema: every field with its meaning, unit and default. The README's first
- * configuration and the editor's completion (`$schema`) both come from here.
+ * bursar.config.json as a schema: every field with its meaning, unit and default. bursar.config.schema.json, from which
+ * editors complete, is made from it (npm run config:schema).
  */
 import { z } from 'zod'
 import { decimal, name, positive, url, usd } from './config-fields.ts'
@@ -264,6 +264,11 @@ export const configSchema = z.strictObject({
   models: z.record(z.string().min(1).max(200), model).default({}),
   purse: purse.optional(),
 })
+
+/** The same for editors. What takes more than one field to say is checked by Bursar alone. */
+export function configJsonSchema(): object {
+  return { title: 'bursar.config.json', ...z.toJSONSchema(configSchema, { io: 'input' }) }
+}
 
 export type ConfigFile = z.output<typeof configSchema>
 export type EvmChainConfig = z.output<typeof evmChain>

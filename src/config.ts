@@ -57,7 +57,7 @@ export function readSettings({ path, env, cwd, folders, wallet = false }: ReadOp
     dataDir,
     host: nonEmpty(env, 'HOST') ?? '127.0.0.1',
     port: portOf(nonEmpty(env, 'PORT')),
-    logLevel: nonEmpty(env, 'BURSAR_LOG') ?? 'warn',
+    logLevel: logLevelOf(nonEmpty(env, 'BURSAR_LOG')),
     ...(url === undefined ? {} : { till: { url, key: nonEmpty(env, 'BURSAR_KEY') ?? null } }),
     ...adminToken(nonEmpty(env, 'BURSAR_ADMIN_TOKEN')),
   }
@@ -97,16 +97,27 @@ export function parseConfig(
   if (!checked.success) {
     throw broken(
       `${origin} has ${describeIssues(checked.error)}.`,
-      'Correct these fields; the README lists all of them.',
+      'Correct these fields; bursar.config.schema.json says what each one takes.',
     )
   }
   return checked.data
 }
 
-/** A libSQL URL from a URL, a path, or nothing. A `file:` path is made absolute. */
+/**
+ * A libSQL URL from a URL, a path, or nothing. A `file:` path is made absolute.
+ *
+ * @throws {BursarError} invalid_config: the URL of something else. It is not repeated: it may hold a password.
+ */
 export function databaseUrl(given: string | undefined, base: string, fallback: string): string {
   if (given === undefined) return `file:${fallback}`
   if (/^(https?|libsql|wss?):\/\//.test(given)) return given
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(given)?.[1]
+  if (scheme !== undefined && scheme !== 'file') {
+    throw broken(
+      `The database is a ${scheme}:// URL, which Bursar does not speak.`,
+      'Give BURSAR_DB (or database in the configuration) a path, or a file:, http(s):// or libsql:// URL.',
+    )
+  }
   const path = given.replace(/^file:(\/\/(?=\/))?/, '')
   return `file:${isAbsolute(path) ? path : resolve(base, path)}`
 }
@@ -171,6 +182,16 @@ function withAbsolutePaths(config: ConfigFile, base: string): ConfigFile {
   if (!purse || !('keystore' in purse.wallet)) return config
   const wallet = { ...purse.wallet, keystore: resolve(base, purse.wallet.keystore) }
   return { ...config, purse: { ...purse, wallet } }
+}
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+
+function logLevelOf(text = 'warn'): string {
+  if (LOG_LEVELS.includes(text)) return text
+  throw broken(
+    `BURSAR_LOG must be one of ${LOG_LEVELS.join(', ')}, got ${JSON.stringify(text.slice(0, 40))}.`,
+    'Set it to one of these, or leave it out: warn.',
+  )
 }
 
 function portOf(text: string | undefined): number {

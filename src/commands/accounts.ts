@@ -12,6 +12,7 @@ import { keyTable } from './keys.ts'
 import { accountNamed, pageSize, table, withLedger } from './ledger.ts'
 
 interface ListOptions {
+  readonly externalId?: string
   readonly limit?: string
   readonly after?: string
 }
@@ -45,6 +46,7 @@ function registerCreate(group: Command, shell: Shell): void {
 function registerList(group: Command, shell: Shell): void {
   group
     .command('list')
+    .option('--external-id <name>', 'only the one that you call so')
     .option('--limit <n>', 'how many, 100 by default')
     .option('--after <id>', 'those behind this one')
     .description('accounts with their balances')
@@ -53,7 +55,9 @@ function registerList(group: Command, shell: Shell): void {
         withLedger(context, async (ledger) => {
           const limit = pageSize(options.limit)
           const after = options.after === undefined ? {} : { after: options.after }
-          const found = await listAccounts(ledger, { ...after, limit: limit + 1 })
+          const { externalId } = options
+          const named = externalId === undefined ? {} : { externalId }
+          const found = await listAccounts(ledger, { ...named, ...after, limit: limit + 1 })
           const page = found.slice(0, limit)
           const next = found.length > limit ? (page.at(-1)?.id ?? null) : null
           const rows = page.map((each) => [
@@ -67,12 +71,18 @@ function registerList(group: Command, shell: Shell): void {
           context.answer(
             { accounts: page.map((each) => wireAccount(each, each)), next_cursor: next },
             rows.length === 0
-              ? 'No accounts. Open one: bursar accounts create NAME'
+              ? nothingListed(options)
               : `${table(['account', 'name', 'available', 'held', ''], rows)}${more}`,
           )
         }),
       ),
     )
+}
+
+function nothingListed({ externalId, after }: ListOptions): string {
+  if (externalId !== undefined) return `No account is called ${externalId}.`
+  if (after !== undefined) return 'No more accounts.'
+  return 'No accounts. Open one: bursar accounts create NAME'
 }
 
 /** More of either are listed by the commands of their own. */

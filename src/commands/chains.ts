@@ -40,7 +40,7 @@ export const chains: Registers = (program, shell) => {
     .action(
       action(shell, async ({ settings, runtime, signal, answer }, id: string, options: ResumeOptions) => {
         const chain = openChains({ config: settings.config, runtime }).find((each) => each.id === id)
-        if (!chain) throw new BursarError('not_found', `There is no chain ${JSON.stringify(id)}.`)
+        if (!chain) throw unknownChain(id)
         const from = options.from === undefined ? {} : { from: heightOf(options.from) }
         const db = await openDb({ url: settings.database, runtime })
         try {
@@ -56,6 +56,12 @@ export const chains: Registers = (program, shell) => {
         }
       }),
     )
+}
+
+function unknownChain(id: string): BursarError {
+  return new BursarError('not_found', `There is no chain ${JSON.stringify(id)}.`, {
+    remedy: 'See: bursar chains list',
+  })
 }
 
 function heightOf(text: string): number {

@@ -139,6 +139,15 @@ async function onConnection(
   }
 }
 
+function unwritable(path: string, cause: unknown): BursarError {
+  const { code, syscall } = cause as NodeJS.ErrnoException
+  if (syscall === undefined) return unavailable(`${path} cannot be written.`, cause)
+  return new BursarError('database_unavailable', `${path} cannot be written (${code}).`, {
+    remedy: 'Name a file in a folder that exists, that you may write to, and that has room.',
+    cause,
+  })
+}
+
 /** Runs `make` on a new file beside `path`; then that file becomes `path`, if nothing stands there, and is on the disk. */
 async function inPartialFile(
   path: string,
@@ -153,7 +162,7 @@ async function inPartialFile(
     await sync(dirname(path))
   } catch (thrown) {
     if (thrown instanceof BursarError) throw thrown
-    throw unavailable(`${path} cannot be written.`, thrown)
+    throw unwritable(path, thrown)
   } finally {
     for (const end of ['', '-wal', '-shm', '-journal']) await rm(partial + end, { force: true })
   }

@@ -73,7 +73,7 @@ const view = z.object({
   lock: text.nullable(),
 })
 
-const common = { key: 'any', output: view } as const
+const common = { key: 'any', output: view, headers: ['x-bursar-receipt'] } as const
 
 export const holdOperations: readonly Operation[] = [
   {

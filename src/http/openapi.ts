@@ -8,6 +8,7 @@ import { ENDPOINTS } from '../models/endpoints/index.ts'
 import { accountOperations } from './account-routes.ts'
 import { claimOperations } from './claim-routes.ts'
 import { holdOperations } from './holds-routes.ts'
+import { ANSWER_HEADERS, CHARGED, FIT, REFUSAL_HEADERS } from './openapi-headers.ts'
 import type { Operation } from './operation.ts'
 import { tillOperations } from './till-routes.ts'
 
@@ -24,7 +25,9 @@ const modelOperations: readonly Operation[] = [
       key: 'buyer',
       body: anything,
       idempotent: true,
+      fits: true,
       status: 200,
+      headers: [...CHARGED, 'x-bursar-max-tokens', 'x-bursar-left-out'],
       output: anything,
       errors: [
         'unknown_model',
@@ -67,6 +70,7 @@ const EVERYWHERE: readonly ErrorCode[] = [
   'forbidden',
   'rate_limited',
   'internal',
+  'database_unavailable',
 ]
 
 type Json = Record<string, unknown>
@@ -113,7 +117,7 @@ const PROBLEM: Json = {
 }
 
 function described(operation: Operation): Json {
-  const { id, summary, key, body, status, output, media = 'application/json' } = operation
+  const { id, summary, key, body, status, output, headers, media = 'application/json' } = operation
   const parameters = parametersOf(operation)
   return {
     operationId: id,
@@ -129,7 +133,13 @@ function described(operation: Operation): Json {
         }
       : {}),
     responses: {
-      [status]: { description: 'Done', content: { [media]: { schema: schemaOf(output, 'output') } } },
+      [status]: {
+        description: 'Done',
+        ...(headers
+          ? { headers: Object.fromEntries(headers.map((name) => [name, ANSWER_HEADERS[name]])) }
+          : {}),
+        content: { [media]: { schema: schemaOf(output, 'output') } },
+      },
       ...refusals(operation),
     },
   }
@@ -143,7 +153,7 @@ const KEYS: Readonly<Record<Exclude<Operation['key'], 'none'>, string>> = {
   seller_or_account: 'With the key of the seller, or of the account itself.',
 }
 
-function parametersOf({ path, query, idempotent }: Operation): Json[] {
+function parametersOf({ path, query, idempotent, fits }: Operation): Json[] {
   const names = Array.from(path.matchAll(/\{(\w+)\}/g), ([, name = '']) => name)
   const asked = query
     ? (schemaOf(query, 'input') as { properties?: Record<string, Json>; required?: string[] })
@@ -167,6 +177,7 @@ function parametersOf({ path, query, idempotent }: Operation): Json[] {
           },
         ]
       : []),
+    ...(fits ? [FIT] : []),
   ]
 }
 
@@ -179,6 +190,7 @@ function refusals({ errors }: Operation): Json {
       String(status),
       {
         description: each.join(', '),
+        headers: REFUSAL_HEADERS,
         content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
       },
     ]),

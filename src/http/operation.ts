@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod'
 import type { ErrorCode } from '../errors.ts'
+import type { AnswerHeader } from './openapi-headers.ts'
 
 export interface Operation {
   /** The operationId, in camel case: `createInvoice`. */
@@ -18,10 +19,14 @@ export interface Operation {
   readonly body?: z.ZodObject
   /** Whether it takes an `Idempotency-Key`. */
   readonly idempotent?: boolean
+  /** Whether its output limit may be made to fit, with `x-bursar-fit`. */
+  readonly fits?: boolean
   readonly status: number
+  /** What its answers have in their headers. */
+  readonly headers?: readonly AnswerHeader[]
   readonly output: z.ZodType
   /** JSON by default. */
   readonly media?: 'text/event-stream'
-  /** The refusals beyond those that every route has (invalid_request, unauthorized, rate_limited, internal). */
+  /** The refusals beyond those that every route has (openapi.ts names them). */
   readonly errors: readonly ErrorCode[]
 }

@@ -15,6 +15,7 @@ import type { AccountPrincipal } from '../ledger/keys.ts'
 import type { Runtime } from '../runtime.ts'
 import { keyedJsonOf } from './body.ts'
 import { eventStream } from './events.ts'
+import { CHARGED } from './openapi-headers.ts'
 import type { Operation } from './operation.ts'
 import { type Authenticate, authenticated, buyer, type HttpEnv, onlyMethods } from './security.ts'
 
@@ -104,6 +105,7 @@ export const tillOperations: readonly Operation[] = [
     summary: 'Ask a model, whatever its format: the worst case is held, the true cost charged',
     body: callModel.input,
     idempotent: true,
+    headers: CHARGED,
     output: callModel.output,
     errors: [
       'unknown_model',

@@ -90,6 +90,11 @@ test("a team's agents get keys with allowances, are listed, changed and frozen",
   expect(await spoken('accounts', 'list')).toMatch(
     /^account .*\nacc_\w+ +acme +0\.000000 +0\.000000 +frozen\n$/,
   )
+  expect(await command('accounts', 'list', '--external-id', 'acme')).toMatchObject({
+    accounts: [{ id: account.id, external_id: 'acme' }],
+    next_cursor: null,
+  })
+  expect(await spoken('accounts', 'list', '--external-id', 'nobody')).toBe('No account is called nobody.\n')
   expect(await spoken('unfreeze', account.id)).toBe('Account acme can spend again.\n')
   const key = await command<{ account: string }>('keys', 'create', '--account', account.id)
   expect(key.account).toBe(account.id)

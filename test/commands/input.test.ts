@@ -143,6 +143,20 @@ describe('a configuration', () => {
   })
 })
 
+test.each([[[]], [['accounts']]])(
+  'a command that is not complete, %j, has help for people and a problem for programs',
+  async (args) => {
+    const { env } = await fresh()
+    const plain = await run(args, env)
+    expect(plain).toEqual({ status: 1, stdout: '', stderr: expect.stringContaining('Commands:') })
+    const { status, stdout } = await run([...args, '--json'], env)
+    expect([status, JSON.parse(stdout)]).toEqual([
+      1,
+      expect.objectContaining({ code: 'invalid_request', remedy: expect.stringContaining('--help') }),
+    ])
+  },
+)
+
 describe('the environment', () => {
   test.each(['BURSAR_DB', 'BURSAR_DATA'])('with a literal ${...} in %s is refused', async (name) => {
     const { env } = await fresh()
@@ -154,6 +168,12 @@ describe('the environment', () => {
   test.each(['eighty', '65536'])('with PORT=%s is refused', async (PORT) => {
     const { env } = await fresh()
     expect((await refusedFor(['payee'], { ...env, PORT })).detail).toContain(PORT)
+  })
+
+  test('with a log level that is none is refused', async () => {
+    const { env } = await fresh()
+    const { code, detail } = await refusedForAll(['payee'], { ...env, BURSAR_LOG: 'loud' })
+    expect([code, detail]).toEqual(['invalid_config', expect.stringContaining('warn')])
   })
 
   test('with a port that is in use is refused, and the till lets go of its database', async () => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { databaseUrl, parseConfig, readSettings } from '../../src/config.ts'
+import { configJsonSchema } from '../../src/config-schema.ts'
 import { BursarError } from '../../src/errors.ts'
 
 let folder: string
@@ -178,6 +179,20 @@ describe('settings', () => {
   ])('read the database %s as %s', (given, url) => {
     expect(databaseUrl(given, '/base', '/data/bursar.db')).toBe(url)
   })
+})
+
+it.each(['postgres://user:hunter2@db.example/x', 'mysql://db.example'])(
+  'a database is not %s, and what is said does not repeat it',
+  (given) => {
+    const said = problemOf(() => databaseUrl(given, '/base', '/data/bursar.db'))
+    expect(said).toMatchObject({ code: 'invalid_config', remedy: expect.stringContaining('libsql://') })
+    expect(String(said)).not.toContain('db.example')
+  },
+)
+
+it('editors complete from the schema that is checked', async () => {
+  const text = await readFile(new URL('../../bursar.config.schema.json', import.meta.url), 'utf8')
+  expect(JSON.parse(text), 'npm run config:schema').toEqual(JSON.parse(JSON.stringify(configJsonSchema())))
 })
 
 it('the example is valid', async () => {

@@ -20,7 +20,10 @@ interface Described {
   readonly operationId: string
   readonly security?: unknown[]
   readonly parameters?: { name: string; in: string; required?: boolean }[]
-  readonly responses: Record<string, { content: Record<string, { schema: object }> }>
+  readonly responses: Record<
+    string,
+    { headers?: Record<string, object>; content: Record<string, { schema: object }> }
+  >
 }
 
 let document: {
@@ -97,6 +100,11 @@ describe('the description', () => {
       const answer = await fetch(url, { ...init, headers: { ...headers, 'x-api-key': calls.till.key } })
       expect(answer.status).not.toBe(405)
       expect(described?.responses).toHaveProperty(String(answer.status))
+      const response = described?.responses[answer.status]
+      const ours = [...answer.headers.keys()].filter((name) => /^(x-bursar-|x-should-)/.test(name))
+      // A receipt and a balance can be said of a refusal as well; its body has both.
+      if (answer.ok) expect(Object.keys(response?.headers ?? {})).toEqual(expect.arrayContaining(ours))
+      else expect(response?.headers).toHaveProperty('x-should-retry')
       if (answer.ok) return
       const problem = (await answer.json()) as { code: string; detail: string }
       expect(document.components.schemas.Problem.properties.code.enum).toContain(problem.code)
