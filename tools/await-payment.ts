@@ -38,13 +38,20 @@ export const awaitPayment = defineTool({
       onProgress: (seen) => progress(stepOf(seen)),
     })
     const settled = withoutSignature(view)
-    const waited = timed_out ? [`Nothing final within ${input.timeout_s} s: call await_payment again.`] : []
+    const waited = timed_out ? [waitedFor(settled, input.timeout_s)] : []
     return {
       data: { invoice: settled, timed_out },
       text: [[describeInvoice(settled, purse !== undefined), ...waited].join('\n')],
     }
   },
 })
+
+/** What was never paid does not come by waiting. */
+function waitedFor({ state, payments }: Pick<InvoiceView, 'state' | 'payments'>, seconds: number): string {
+  return state === 'open' && payments.length === 0
+    ? `No payment was seen within ${seconds} s. If it was made, call await_payment again.`
+    : `Nothing final within ${seconds} s: call await_payment again.`
+}
 
 const WAITING: Partial<Record<InvoiceView['state'], string>> = {
   open: 'No payment seen yet.',

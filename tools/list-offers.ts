@@ -49,7 +49,9 @@ export const listOffers = defineTool({
       `Rails: ${offers.rails.map((rail) => rail.id).join(', ') || 'none'}.`,
       ...offers.models.map((model) => `Model ${model.id}: ${priceOf(model)}.`),
       ...(offers.models.length === 0 ? ['No model that you may call.'] : []),
-      'Next: create_invoice with a rail and a pack, or any amount of credits.',
+      offers.rails.length === 0
+        ? 'Nothing can be bought here: the seller has to configure chains and keys first. bursar doctor shows what is missing.'
+        : 'Next: create_invoice with a rail and a pack, or any amount of credits.',
     ]
     return { data: offers, text: [lines.join('\n')] }
   },

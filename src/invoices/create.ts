@@ -10,7 +10,17 @@ import { type Sale, saleOf } from '../credits/packs.ts'
 import { guard, type Statement, statement } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { notRestored, openRestore, restored } from '../ledger/restored.ts'
-import { type Atomic, type Quote, usdToAtomic } from '../money.ts'
+import {
+  type Atomic,
+  atomicToUsdCeil,
+  ceilDiv,
+  formatCredits,
+  MICRO,
+  type MicroCredits,
+  type MicroUsd,
+  type Quote,
+  usdToAtomic,
+} from '../money.ts'
 import { saleablePrice } from '../rates/rates.ts'
 import { type SignedInvoice, type SignedPayload, signInvoice } from '../signed-invoice.ts'
 import { forBuyer } from './buyers.ts'
@@ -80,7 +90,7 @@ async function create(ctx: InvoiceContext, input: CreateInvoice): Promise<Invoic
   const rail = railNamed(ctx.chains, input.rail)
   const sale = saleOf(ctx.catalogue, input)
   const quote = await lockableQuote(ctx, rail)
-  const amount = amountOf(rail, sale, quote)
+  const amount = amountOf(rail, sale, { quote, usdPerCredit: ctx.catalogue.usdPerCredit })
   await ctx.readable?.(rail.chain)
   await refuseHalted(ctx, rail.chain)
   const createdAt = ctx.runtime.now()
@@ -264,16 +274,31 @@ async function lockableQuote(ctx: InvoiceContext, rail: Rail): Promise<Quote> {
   return { ...quote, priceE8: saleablePrice(rail.asset.symbol, quote.priceE8) }
 }
 
-function amountOf(rail: Rail, sale: Sale, quote: Quote): Atomic {
+function amountOf(
+  rail: Rail,
+  sale: Sale,
+  { quote, usdPerCredit }: { readonly quote: Quote; readonly usdPerCredit: MicroUsd },
+): Atomic {
   const amount = usdToAtomic(sale.usd, quote.priceE8, rail.asset.decimals)
   if (amount > MAX_AMOUNT) throw invalid('This amount is more than the chain can carry.')
   const dust = rail.chain.family === 'bitcoin' ? amount < DUST_SATOSHI : sale.usd < DUST_USD
   if (dust) {
+    const least = formatCredits(leastCredits(rail, quote, usdPerCredit))
     throw invalid(`This is too little to be paid on ${rail.id}: it would cost more to collect.`, {
-      remedy: 'Ask for more credits.',
+      remedy: `Ask for at least ${least} credits, or for a pack.`,
+      details: { least_credits: least },
     })
   }
   return amount
+}
+
+/** What is no dust; on Bitcoin with two percent more, for a rate that moves until it is asked for. */
+function leastCredits({ chain, asset }: Rail, { priceE8 }: Quote, usdPerCredit: MicroUsd): MicroCredits {
+  const usd =
+    chain.family === 'bitcoin'
+      ? ceilDiv(atomicToUsdCeil(DUST_SATOSHI, priceE8, asset.decimals) * 102n, 100n)
+      : DUST_USD
+  return ceilDiv(usd * MICRO, usdPerCredit)
 }
 
 async function refuseHalted(ctx: InvoiceContext, chain: Chain): Promise<void> {

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { statement } from '../../src/db/db.ts'
+import type { BursarError } from '../../src/errors.ts'
 import { createInvoice } from '../../src/invoices/create.ts'
 import { getInvoice } from '../../src/invoices/view.ts'
 import { verifyInvoice } from '../../src/signed-invoice.ts'
@@ -126,6 +127,17 @@ describe('what cannot be sold', () => {
     expect(await count('address')).toBe(0n)
     expect((await ask()).address).toBe('0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266')
   })
+
+  it.each(['local:ETH', 'local:USDC', 'bitcoin:BTC'])(
+    'too little on %s says how much is enough',
+    async (rail) => {
+      const refused = await ask({ rail, credits: '0.000001' }).catch((thrown: unknown) => thrown)
+      const { details, remedy } = refused as BursarError
+      const least = String(details['least_credits'])
+      expect(remedy).toContain(`at least ${least} credits`)
+      expect(await ask({ rail, credits: least })).toMatchObject({ credits: least })
+    },
+  )
 
   it('an unknown rail says which there are', async () => {
     await expect(ask({ rail: 'x:Y' })).rejects.toMatchObject({

@@ -4,6 +4,7 @@ import { awaitPayment } from '../../tools/await-payment.ts'
 import { createInvoice } from '../../tools/create-invoice.ts'
 import { getBalance } from '../../tools/get-balance.ts'
 import { getInvoice } from '../../tools/get-invoice.ts'
+import { listOffers } from '../../tools/list-offers.ts'
 import { payInvoice } from '../../tools/pay-invoice.ts'
 import type { ToolContext, ToolProgress } from '../../tools/tool.ts'
 import { memoryTill } from '../support/memory-bursar.ts'
@@ -95,6 +96,29 @@ describe('progress', () => {
       { done: 3, total: 3, message: expect.stringMatching(/^3 of 3 confirmations.*granted/) },
     ])
   })
+})
+
+test('a wait for what was never paid does not ask for more waiting alone', async () => {
+  const { invoice, ...ctx } = await changed({})
+  const waited = async (changes: Partial<InvoiceView>): Promise<string> => {
+    const view = { ...(await ctx.bursar.getInvoice(invoice)), ...changes }
+    const bursar: Bursar = { ...ctx.bursar, awaitPayment: async () => ({ invoice: view, timed_out: true }) }
+    return (await awaitPayment.run({ ...ctx, bursar }, { invoice })).text.join()
+  }
+  expect(await waited({})).toContain('No payment was seen within 45 s. If it was made,')
+  expect(await waited({ state: 'processing', payments: [payment({})] })).toContain(
+    'Nothing final within 45 s',
+  )
+})
+
+test('a till that sells nothing says who has to do what', async () => {
+  const ctx = context()
+  const offers = await ctx.bursar.listOffers()
+  const bursar: Bursar = { ...ctx.bursar, listOffers: async () => ({ ...offers, rails: [] }) }
+  const [told] = (await listOffers.run({ ...ctx, bursar }, {})).text
+  expect(told).toContain('the seller has to configure chains')
+  expect(told).not.toContain('Next: create_invoice')
+  expect((await listOffers.run(ctx, {})).text[0]).toContain('Next: create_invoice')
 })
 
 describe('pay_invoice', () => {
