@@ -13,7 +13,7 @@ import { forward, type RawCall } from '../models/forward.ts'
 import { mayCall, modelEntry, modelList } from '../models/listing.ts'
 import type { CallContext, Caller } from '../models/reserve.ts'
 import { refuse } from './model-errors.ts'
-import { clientOf, header, readRequest } from './node.ts'
+import { clientOf, type HttpClient, header, readRequest } from './node.ts'
 import {
   type Authenticate,
   buyer,
@@ -33,6 +33,8 @@ export interface ModelRoutesOptions {
 export interface ModelRoutes {
   /** False: not one of these; nothing has been done. */
   handle(request: IncomingMessage, response: ServerResponse): boolean
+  /** Whoever still waits for an answer gets what comes within the `drain_ms` of its upstream, then an error. */
+  stop(): void
   /** Resolves when every call has been settled, also those whose clients have gone. */
   idle(): Promise<void>
 }
@@ -46,6 +48,7 @@ const HELLO = '/api/hello'
 export function modelRoutes(options: ModelRoutesOptions): ModelRoutes {
   const endpoints = new Map(ENDPOINTS.map((endpoint) => [endpoint.route, endpoint]))
   const running = new Set<Promise<void>>()
+  const clients = new Set<HttpClient>()
 
   function track(task: Promise<void>): void {
     running.add(task)
@@ -58,12 +61,15 @@ export function modelRoutes(options: ModelRoutesOptions): ModelRoutes {
       const queryAt = url.indexOf('?')
       const path = queryAt === -1 ? url : url.slice(0, queryAt)
       const endpoint = endpoints.get(path)
-      if (endpoint) track(answerCall(options, endpoint, request, response))
+      if (endpoint) track(answerCall({ ...options, clients }, endpoint, request, response))
       else if (path === MODELS || path.startsWith(`${MODELS}/`))
         track(answerModels(options, path, request, response))
       else if (path === HELLO) response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
       else return false
       return true
+    },
+    stop() {
+      for (const client of clients) client.stop()
     },
     async idle() {
       while (running.size > 0) await Promise.all(running)
@@ -72,7 +78,7 @@ export function modelRoutes(options: ModelRoutesOptions): ModelRoutes {
 }
 
 async function answerCall(
-  options: ModelRoutesOptions,
+  options: ModelRoutesOptions & { readonly clients: Set<HttpClient> },
   endpoint: Endpoint,
   request: IncomingMessage,
   response: ServerResponse,
@@ -80,11 +86,16 @@ async function answerCall(
   await guarded(options, endpoint.format, request, response, async () => {
     const caller = await admit(options, request, 'POST')
     const client = clientOf(response)
-    const answer = await forward(options.calls, caller, await callOf(endpoint, request), client)
-    if (answer) {
-      response.writeHead(200, { ...answer.headers, 'content-length': answer.body.length }).end(answer.body)
-    } else {
-      response.end()
+    options.clients.add(client)
+    try {
+      const answer = await forward(options.calls, caller, await callOf(endpoint, request), client)
+      if (answer) {
+        response.writeHead(200, { ...answer.headers, 'content-length': answer.body.length }).end(answer.body)
+      } else {
+        response.end()
+      }
+    } finally {
+      options.clients.delete(client)
     }
   })
 }

@@ -48,17 +48,30 @@ export function header(request: IncomingMessage, name: string): string | undefin
   return Array.isArray(value) ? value[0] : value
 }
 
+type Left = Parameters<Client['onGone']>[0]
+
+export interface HttpClient extends Client {
+  /** It will be sent away: this process ends. */
+  stop(): void
+}
+
 /**
  * The other side of a response, as the forwarding of a call sees it. No getters: in V8 each object literal with one
  * makes a hidden class of its own, which keeps what the getter sees until a full collection.
  */
-export function clientOf(response: ServerResponse): Client {
-  let left: (() => void)[] | null = null
+export function clientOf(response: ServerResponse): HttpClient {
+  let left: Left[] | null = null
+  let leaving: Parameters<Left>[0] | null = response.destroyed ? 'abandoned' : null
   let gone = response.destroyed
+  function leave(why: Parameters<Left>[0]): void {
+    if (leaving !== null) return
+    leaving = why
+    for (const tell of left ?? []) tell(why)
+  }
   response.on('close', () => {
     if (response.writableFinished) return
     gone = true
-    for (const tell of left ?? []) tell()
+    leave('abandoned')
   })
   return {
     start(headers) {
@@ -70,9 +83,10 @@ export function clientOf(response: ServerResponse): Client {
     onDrain: (resume) => void response.on('drain', resume),
     gone: () => gone,
     onGone(tell) {
-      if (gone) tell()
+      if (leaving !== null) tell(leaving)
       else if (left) left.push(tell)
       else left = [tell]
     },
+    stop: () => leave('stopped'),
   }
 }

@@ -46,13 +46,15 @@ export interface HttpServer {
   /** Where it can be reached from this machine: `http://127.0.0.1:8402`. */
   readonly url: string
   readonly port: number
-  /** Takes no new requests, lets the running ones end (ten seconds at most), then closes. */
+  /** Takes no new requests, lets the running ones end (ten seconds at most), tells the calls among the rest, and closes. */
   close(): Promise<void>
 }
 
 /** A long conversation fits; a request that only fills memory does not. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024
 const GRACE_MS = 10_000
+/** For the last bytes of answers. */
+const SENT_MS = 500
 
 /** @throws {BursarError} conflict (another program has the port), invalid_config (no such address here). */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
@@ -78,10 +80,12 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     close() {
       stopping.abort(new Error('The server stops.'))
       return (stopped ??= stop(server, within(runtime, GRACE_MS, running.ended()), async () => {
-        await mcp.close()
-        server.closeAllConnections()
-        // Calls whose clients have gone are still read for what they used, and settled.
+        // Calls are still read for what they used, and settled, also those whose clients have gone.
+        models?.stop()
         if (models) await within(runtime, GRACE_MS, models.idle())
+        await mcp.close()
+        await within(runtime, SENT_MS, running.ended())
+        server.closeAllConnections()
       }))
     },
   }

@@ -18,6 +18,8 @@ export type LostReason =
   | 'upstream_failed'
   /** Whoever asked went away, and did not come back for the answer. */
   | 'abandoned'
+  /** The till was told to stop, and could not wait longer. */
+  | 'stopped'
 
 export interface UpstreamRequest {
   /** Follows the upstream's `base_url`; with a query, where there is one. */

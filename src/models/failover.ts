@@ -71,8 +71,8 @@ function reasonToMove(
   now: number,
 ): string | null {
   if (ending.kind === 'unreached') {
-    // Its caller has gone, which says nothing about the upstream.
-    if (ending.why === 'abandoned') return null
+    // Its caller has gone, or the till stops, which says nothing about the upstream.
+    if (ending.why === 'abandoned' || ending.why === 'stopped') return null
     circuit?.unreached(place, now)
     return ending.why
   }

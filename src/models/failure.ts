@@ -34,6 +34,7 @@ const LOST: Readonly<Record<LostReason, string>> = {
   answer_too_large: "The upstream's answer was larger than Bursar accepts.",
   upstream_failed: 'The upstream failed in the middle of its answer.',
   abandoned: 'The caller went away.',
+  stopped: 'The till was stopped before the answer was complete.',
 }
 
 /** What a call that failed upstream means for whoever made it. */

@@ -107,9 +107,9 @@ export async function relay(runtime: Runtime, call: Relay): Promise<Relayed> {
   }
 
   let stopDraining = (): void => {}
-  client.onGone(() => {
+  client.onGone((why) => {
     running.resume()
-    stopDraining = runtime.after(upstream.drain_ms, () => running.abort('abandoned'))
+    stopDraining = runtime.after(upstream.drain_ms, () => running.abort(why))
   })
   const ended = await running.ended
   stopDraining()

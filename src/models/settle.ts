@@ -41,6 +41,7 @@ const LOST: Readonly<Record<LostReason, string>> = {
   answer_too_large: 'the answer was too large',
   upstream_failed: 'the upstream failed in the middle of its answer',
   abandoned: 'the caller went away',
+  stopped: 'the till was stopped',
 }
 
 export function settlementOf(terms: Terms, ending: Ending): Settlement {

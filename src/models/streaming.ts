@@ -14,7 +14,8 @@ export interface Client {
   write(chunk: Buffer): boolean
   onDrain(resume: () => void): void
   gone(): boolean
-  onGone(left: () => void): void
+  /** Told once: it has gone, or will be sent away. Until it has gone it is given what still comes. */
+  onGone(left: (why: 'abandoned' | 'stopped') => void): void
 }
 
 export interface Stream {
