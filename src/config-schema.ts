@@ -166,7 +166,12 @@ const purse = z.strictObject({
     .array(
       z.strictObject({
         name: z.string().min(1).max(80),
-        key: z.string().regex(/^ed25519:[A-Za-z0-9_-]{43}$/),
+        key: z
+          .string()
+          .regex(
+            /^ed25519:[A-Za-z0-9_-]{43}$/,
+            'expected "ed25519:" and 43 characters, as bursar payee prints it at the seller',
+          ),
       }),
     )
     .default([])

@@ -129,6 +129,6 @@ function refuseMixedNetworks(chains: readonly Pick<Chain, 'id' | 'main'>[]): voi
 
 function missingKey(field: string, chain: string, path: string): BursarError {
   return new BursarError('invalid_config', `${field} is missing, and chains.${chain} needs it.`, {
-    remedy: `Set ${field} to the extended public key of the account ${path}.`,
+    remedy: `Set ${field} to the extended public key of the account ${path}. Or, to buy at a till of somebody else, set BURSAR_URL and BURSAR_KEY.`,
   })
 }

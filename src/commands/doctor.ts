@@ -9,11 +9,9 @@ import { openTillKey } from '../invoices/till-key.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { openRestore, refuseRestored } from '../ledger/restored.ts'
 import { readModels } from '../models/catalogue.ts'
-import { purseNetworks } from '../purse/open.ts'
-import { purseConfig } from '../purse/settings.ts'
-import { walletAddress } from '../purse/wallet.ts'
 import { openTillLedger } from '../till-ledger.ts'
 import { action, type Context, type Registers } from './command.ts'
+import { examineBuyer, examinePurse } from './doctor-buyer.ts'
 import { type Check, checkRates, tryOpen } from './doctor-rates.ts'
 import { checkUpstreams, modelsText } from './doctor-upstreams.ts'
 
@@ -55,6 +53,7 @@ async function examine(context: Context, check: Check): Promise<void> {
   const { settings, runtime } = context
   const { config } = settings
   await check('configuration', () => settings.path ?? 'none found: everything is at its default')
+  if (settings.till) return examineBuyer(context, settings.till, check)
   await examineDatabase(context, check)
   await check('till key', () => openTillKey({ dataDir: settings.dataDir, runtime }).payee)
   await check('packs', () => [...readCatalogue(config).packs.keys()].join(', ') || 'none')
@@ -78,14 +77,7 @@ async function examine(context: Context, check: Check): Promise<void> {
   }
   await checkRates(context, chains, check)
   await checkUpstreams(context, check)
-  if (config.purse) {
-    await check('wallet', () => walletAddress(purseConfig(settings).wallet))
-    await check('budget', () => {
-      purseNetworks(settings, runtime)
-      const { per_payment, per_day, per_month } = purseConfig(settings).budget
-      return `${per_payment} USD a payment, ${per_day} a day, ${per_month} a month; ${purseConfig(settings).payees.length} payees`
-    })
-  }
+  await examinePurse(context, check)
 }
 
 /** The file, and what in it keeps a till from selling or crediting: a restore, halted chains, other terms. */

@@ -1,14 +1,14 @@
-import { fetch as fetchThrough } from 'undici'
 import type { Bursar } from '../bursar.ts'
 import type { Settings } from '../config.ts'
-import { BursarError, invalid, toBursarError } from '../errors.ts'
+import { invalid, toBursarError } from '../errors.ts'
 import { type Caller, serveMcpStdio } from '../mcp/server.ts'
 import { connectPurse } from '../purse/client.ts'
 import type { Runtime } from '../runtime.ts'
-import { type Client, createClient } from '../sdk/client.ts'
+import type { Client } from '../sdk/client.ts'
 import { remoteBursar } from '../sdk/remote.ts'
 import { readVersion } from '../version.ts'
 import { action, type Context, type Registers, stopped } from './command.ts'
+import { tillClient } from './till-client.ts'
 
 export const mcp: Registers = (program, shell) => {
   program
@@ -57,33 +57,16 @@ async function ownTill({ settings, runtime }: Context, account: string): Promise
 
 /** @throws {BursarError} invalid_config, invalid_request: what cannot be a till's URL, or its key. */
 function remoteTill(
-  { url, key }: NonNullable<Settings['till']>,
+  till: NonNullable<Settings['till']>,
   { account }: { readonly account?: string },
   runtime: Runtime,
 ): OpenedTill {
-  if (key === null) {
-    throw new BursarError(
-      'invalid_config',
-      `BURSAR_URL names the till at ${url}, but there is no key for it.`,
-      {
-        remedy: 'Set BURSAR_KEY to an API key of that till, or unset BURSAR_URL.',
-      },
-    )
-  }
   if (account !== undefined) {
     throw invalid('With BURSAR_URL the key decides whose credits are used.', {
       remedy: 'Leave out --account, or unset BURSAR_URL.',
     })
   }
-  const client = createClient({
-    url,
-    key,
-    fetch: ((input: string, init: object) =>
-      fetchThrough(input, { ...init, dispatcher: runtime.network })) as unknown as typeof fetch,
-    sleep: runtime.sleep,
-    after: runtime.after,
-    now: runtime.now,
-  })
+  const client = tillClient(till, runtime)
   const stop = new AbortController()
   const looked = look(client, runtime, stop.signal)
   return {

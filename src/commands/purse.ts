@@ -47,6 +47,7 @@ export const purse: Registers = (program, shell) => {
           backup: file,
           runtime,
           check: (url) => mustBeWhole(url, runtime),
+          missing: 'Name it with purse.database; a purse makes it when it first starts.',
         })
         const { size } = await stat(file)
         answer(

@@ -20,6 +20,8 @@ export interface Copy {
   readonly runtime: Runtime
   /** Looks at the finished file before it is put in its place, and throws if it must not be. */
   readonly check: (url: string) => Promise<void>
+  /** What to do where there is no database; by default for a till's. */
+  readonly missing?: string
 }
 
 const BUSY_MS = 5_000
@@ -46,11 +48,17 @@ export async function backupDatabase({ url, backup, runtime, check }: Copy): Pro
 }
 
 /** The same for a database that is no till's: nothing in it says that it is a backup. @throws as `backupDatabase` */
-export async function copyDatabase({ url, backup, runtime, check }: Copy): Promise<void> {
+export async function copyDatabase({
+  url,
+  backup,
+  runtime,
+  check,
+  missing = 'Name it with BURSAR_DB, or start the till once to make it.',
+}: Copy): Promise<void> {
   const database = localPath(url)
   if (!(await exists(database))) {
     throw new BursarError('not_found', `There is no database at ${database}.`, {
-      remedy: 'Name it with BURSAR_DB, or start the till once to make it.',
+      remedy: missing,
     })
   }
   await refuseExisting(backup)

@@ -1,7 +1,7 @@
 /** `bursar mcp` with BURSAR_URL: what it says when that, or the key, is wrong. */
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type FaultyProxy, startFaultyProxy } from '../support/faulty-proxy.ts'
 import { refusal } from '../support/mcp-answers.ts'
@@ -28,6 +28,48 @@ const env = (more: Record<string, string>) => ({
   HOME: folder,
   BURSAR_DATA: join(folder, 'data'),
   ...more,
+})
+
+describe('bursar doctor', () => {
+  const doctor = async (more: Record<string, string>) => {
+    const { status, stdout } = await run(['doctor', '--json'], env({ BURSAR_URL: till.url, ...more }))
+    const { findings } = JSON.parse(stdout) as { findings: { name: string; ok: boolean; detail: string }[] }
+    return { status, failed: findings.filter(({ ok }) => !ok), names: findings.map(({ name }) => name) }
+  }
+
+  test('of a buyer asks the till, and makes neither a database nor a key', async () => {
+    expect(await doctor({ BURSAR_KEY: till.key })).toEqual({
+      status: 0,
+      failed: [],
+      names: ['configuration', 'till'],
+    })
+    expect(await readdir(folder)).not.toContain('data')
+  })
+
+  test('says that the key is wrong', async () => {
+    const { status, failed } = await doctor({ BURSAR_KEY: `bk_${'x'.repeat(43)}` })
+    expect([status, failed]).toEqual([1, [expect.objectContaining({ name: 'till' })]])
+  })
+
+  test('looks at the purse, which needs no key of a seller, and at whether it may pay this till', async () => {
+    const { payee } = await till.memory.forAccount(till.buyer).listOffers()
+    const path = join(await mkdtemp(join(folder, 'buyer-')), 'bursar.config.json')
+    const look = async (key: string) => {
+      const purse = {
+        wallet: { private_key: `0x${'12'.repeat(32)}` },
+        budget: { per_payment: '1', per_day: '2', per_month: '3' },
+        payees: [{ name: 'Seller', key }],
+      }
+      const chains = { local: { chain_id: 31337, rpc: ['http://127.0.0.1:1'], assets: ['ETH'] } }
+      await writeFile(path, JSON.stringify({ chains, rates: { fixed: { ETH: '2500' } }, purse }))
+      const { failed, names } = await doctor({ BURSAR_KEY: till.key, BURSAR_CONFIG: path })
+      expect(names).toEqual(['configuration', 'till', 'chain local', 'rate ETH', 'wallet', 'budget'])
+      return failed.map(({ name }) => name)
+    }
+    expect(await look(payee)).toEqual(['chain local'])
+    expect(await look(`ed25519:${'x'.repeat(43)}`)).toEqual(['till', 'chain local'])
+    await rm(dirname(path), { recursive: true })
+  })
 })
 
 describe('what cannot work is said before anything is served', () => {

@@ -1,0 +1,51 @@
+/** What the doctor looks at for whoever buys: the purse, and with BURSAR_URL the till of somebody else. */
+import type { Settings } from '../config.ts'
+import { BursarError } from '../errors.ts'
+import { purseNetworks } from '../purse/open.ts'
+import { purseConfig } from '../purse/settings.ts'
+import { walletAddress } from '../purse/wallet.ts'
+import type { Context } from './command.ts'
+import { type Check, checkRates, tryOpen } from './doctor-rates.ts'
+import { tillClient } from './till-client.ts'
+
+/** A buyer has no till here: no database is opened, no key made, and chains are only what the purse pays on. */
+export async function examineBuyer(
+  context: Context,
+  till: NonNullable<Settings['till']>,
+  check: Check,
+): Promise<void> {
+  const { settings, runtime, signal } = context
+  await check('till', async () => {
+    const client = tillClient(till, runtime, { retries: 0 })
+    const { available } = await client.balance({ signal })
+    const { seller, payee } = await client.offers({ signal })
+    if (settings.config.purse) mustBePinned(settings, seller, payee)
+    return `${seller} at ${client.url}, ${available} credits available`
+  })
+  if (!settings.config.purse) return
+  for (const network of tryOpen(() => purseNetworks(settings, runtime))) {
+    await check(`chain ${network.id}`, async () => {
+      const height = await network.client(signal).getBlockNumber()
+      return `${network.network}, ${network.assets.map(({ symbol }) => symbol).join(', ')}; at block ${height}`
+    })
+  }
+  await checkRates(context, [], check)
+  await examinePurse(context, check)
+}
+
+export async function examinePurse({ settings, runtime }: Context, check: Check): Promise<void> {
+  if (!settings.config.purse) return
+  await check('wallet', () => walletAddress(purseConfig(settings).wallet))
+  await check('budget', () => {
+    purseNetworks(settings, runtime)
+    const { budget, payees } = purseConfig(settings)
+    return `${budget.per_payment} USD a payment, ${budget.per_day} a day, ${budget.per_month} a month; ${payees.length} payees`
+  })
+}
+
+function mustBePinned(settings: Settings, seller: string, payee: string): void {
+  if (purseConfig(settings).payees.some(({ key }) => key === payee)) return
+  throw new BursarError('unknown_payee', `The till of ${seller} signs with ${payee}, which is not pinned.`, {
+    remedy: 'If the seller has given you this key by another way, add it to purse.payees.',
+  })
+}
