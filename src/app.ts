@@ -104,7 +104,8 @@ export async function openTill({
     hasHistory: historyCheck(chains, runtime),
   }
   const circuit = createCircuit()
-  const calls: CallContext = { ledger, models, circuit, ...callSettings(config) }
+  const rails = railsOf(invoices.chains).map((rail) => rail.id)
+  const calls: CallContext = { ledger, models, circuit, rails, ...callSettings(config) }
   const engine: Engine = { seller: config.seller.name, ledger, invoices, calls }
   const keys = keyring(ledger)
   const stop = new AbortController()
@@ -115,7 +116,7 @@ export async function openTill({
   ]
   return {
     payee: tillKey.payee,
-    rails: railsOf(invoices.chains).map((rail) => rail.id),
+    rails,
     checks: readiness(ledger, chains),
     authenticate: authenticator(config, keys, runtime),
     accounts: accountService(config, ledger, keys),

@@ -32,6 +32,8 @@ export interface CallContext {
   readonly storeAnswers?: boolean
   /** What is known of the upstreams' health; absent: each call tries them in order. */
   readonly circuit?: Circuit
+  /** What credits can be bought with: who has too few is told. */
+  readonly rails?: readonly string[]
 }
 
 /** Who pays, and on whose behalf. */
@@ -124,7 +126,7 @@ export async function reserve(ctx: CallContext, caller: Caller, given: Work): Pr
         const least = leastOf(asked, quotes)
         throw beyond
           ? beyondAllowance(perChoice, beyond)
-          : tooFewCredits(balance, { perChoice, required, least, refused: error })
+          : tooFewCredits(balance, { perChoice, required, least, refused: error, rails: ctx.rails ?? [] })
       }
       work = { ...asked, bounds: { ...asked.bounds, outputTokens: affordable } }
     }

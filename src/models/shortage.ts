@@ -13,6 +13,9 @@ export function beyondAllowance(perChoice: number, refused: BursarError): Bursar
   })
 }
 
+/** In a sentence; all of them are in the details. */
+const RAILS_NAMED = 4
+
 interface Shortage {
   /** Output tokens that would fit, for each choice. */
   readonly perChoice: number
@@ -20,11 +23,12 @@ interface Shortage {
   /** The same for a call that is fitted. */
   readonly least: MicroCredits
   readonly refused: BursarError
+  readonly rails: readonly string[]
 }
 
 export function tooFewCredits(
-  { available, held }: Balance,
-  { perChoice, required, least, refused }: Shortage,
+  { available, held }: Pick<Balance, 'available' | 'held'>,
+  { perChoice, required, least, refused, rails }: Shortage,
 ): BursarError {
   const missing = max(required - available, 0n)
   const enough = max(least - available, 0n)
@@ -33,9 +37,7 @@ export function tooFewCredits(
   const advice = [
     ...(perChoice > 0 ? [`ask for at most ${perChoice} max_tokens`] : []),
     ...(reason === 'held' ? ['wait until running calls give back what they hold'] : []),
-    ...(missing > 0n
-      ? [`buy at least ${amounts(missing, enough)}: create_invoice, with a pack or rail of list_offers`]
-      : []),
+    ...(missing > 0n ? [`buy at least ${amounts(missing, enough)}: create_invoice, ${paidWith(rails)}`] : []),
   ].join('; or ')
   return new BursarError(
     'insufficient_credits',
@@ -49,6 +51,7 @@ export function tooFewCredits(
         missing: formatCredits(missing),
         max_affordable_tokens: perChoice,
         reason,
+        ...(rails.length > 0 ? { rails } : {}),
       },
       cause: refused,
     },
@@ -59,4 +62,12 @@ export function tooFewCredits(
 function amounts(missing: MicroCredits, enough: MicroCredits): string {
   if (enough === 0n || enough === missing) return `${formatCredits(missing)} credits`
   return `${formatCredits(enough)} credits, or ${formatCredits(missing)} for all the output that it asks for`
+}
+
+/** Named here, it saves whoever reads it a look at the offers. */
+function paidWith(rails: readonly string[]): string {
+  if (rails.length === 0) return 'with a pack or rail of list_offers'
+  const named = rails.slice(0, RAILS_NAMED)
+  const more = rails.length > named.length ? ', or another rail of list_offers' : ''
+  return `paid with ${named.join(' or ')}${more}`
 }

@@ -3,7 +3,7 @@
  * client receives, and beside it what the chain and the database say.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { answered, ask, awaited } from '../support/mcp-answers.ts'
+import { answered, ask, awaited, refused } from '../support/mcp-answers.ts'
 import { connect, type McpSession } from '../support/mcp-clients.ts'
 import { type Stage, setStage } from '../support/stage.ts'
 import { completes, type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
@@ -183,5 +183,15 @@ describe('a purchase with ETH', () => {
       stage.query('SELECT count(*) AS unbalanced FROM posting WHERE available + held + counter <> 0'),
     ).toEqual([{ unbalanced: 0 }])
     expect(stage.query('SELECT sum(remaining) AS remaining FROM lot')).toEqual([{ remaining: 99_999_040 }])
+  })
+
+  test('09 again: who has too few credits is told how many, and what buys them', async () => {
+    const messages = [{ role: 'user', content: 'hello' }]
+    const asked = { model: stage.model, messages, max_tokens: 1_000_000, bursar_fit: 'off' }
+    const { missing, rails, remedy } = refused(await agent.call('call_model', asked), 'insufficient_credits')
+    expect(rails).toContain(RAIL)
+    expect(remedy).toContain(`buy at least ${String(missing)} credits: create_invoice, paid with ${RAIL}`)
+    const credits = String(missing)
+    expect(await ask(agent, 'create_invoice', { rail: RAIL, credits })).toMatchObject({ credits })
   })
 })

@@ -1,0 +1,23 @@
+import { expect, test } from 'vitest'
+import { insufficient } from '../../src/ledger/errors.ts'
+import { tooFewCredits } from '../../src/models/shortage.ts'
+
+const RAILS = ['base:USDC', 'base:ETH', 'bitcoin:BTC', 'polygon:POL', 'polygon:USDC']
+
+function refusal(rails: readonly string[]) {
+  const refused = insufficient(1n, 0n, 50n)
+  return tooFewCredits(
+    { available: 1n, held: 0n },
+    { perChoice: 0, required: 50n, least: 50n, refused, rails },
+  )
+}
+
+test.each([
+  [RAILS, 'paid with base:USDC or base:ETH or bitcoin:BTC or polygon:POL, or another rail of list_offers.'],
+  [RAILS.slice(0, 2), 'paid with base:USDC or base:ETH.'],
+  [[], 'with a pack or rail of list_offers.'],
+])('too few credits, and what buys them: %j', (rails, advice) => {
+  const { remedy, details } = refusal(rails)
+  expect(remedy).toBe(`Buy at least 0.000049 credits: create_invoice, ${advice}`)
+  expect(details['rails']).toEqual(rails.length > 0 ? rails : undefined)
+})
