@@ -119,7 +119,8 @@ export function accountExists(account: string): Statement {
  * @throws {BursarError} invalid_request
  */
 export function checkName(text: string, what: string, longest: number): void {
-  if (text.length === 0 || text.length > longest || text !== text.trim() || /\p{Cc}/u.test(text)) {
+  // Half a surrogate pair is no character: SQLite makes bytes of it that are not UTF-8, and the driver dies of them.
+  if (text.length === 0 || text.length > longest || text !== text.trim() || /[\p{Cc}\p{Cs}]/u.test(text)) {
     throw invalid(`${what} must be 1 to ${longest} characters, without control characters or outer spaces.`)
   }
 }

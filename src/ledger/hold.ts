@@ -55,7 +55,8 @@ function holdOf(ledger: Ledger, { ref, account, amount, expiresAt }: OpenedHold)
   }
 }
 
-function checkRequest({ amount, lapseCharge = 0n, lifetimeMs, idempotency }: HoldRequest): void {
+function checkRequest(request: HoldRequest): void {
+  const { account, agent = '', amount, lapseCharge = 0n, lifetimeMs, idempotency, receipt } = request
   if (amount <= 0n || amount > MAX_MICRO) {
     throw invalid('A hold must be more than zero and at most a billion credits.')
   }
@@ -67,5 +68,11 @@ function checkRequest({ amount, lapseCharge = 0n, lifetimeMs, idempotency }: Hol
   }
   if (idempotency && (idempotency.key.length === 0 || idempotency.key.length > 255)) {
     throw invalid('An idempotency key must have 1 to 255 characters.')
+  }
+  // They go to the database as JSON. Of half a surrogate pair it makes bytes that are not UTF-8, and the driver ends the
+  // whole process when it reads them.
+  const texts = [account, agent, ...Object.values(idempotency ?? {}), ...Object.values(receipt ?? {})]
+  if (!texts.every((text: string) => text.isWellFormed())) {
+    throw invalid('A name or key holds half of a character: it is not Unicode text.')
   }
 }

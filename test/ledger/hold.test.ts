@@ -114,6 +114,20 @@ test.each([
   expect(await rows('hold')).toEqual([])
 })
 
+test('half of a character is refused wherever a caller may bring one', async () => {
+  const account = await t.account(10_000_000n)
+  const half = 'a\ud800'
+  const requests = [
+    { account: half },
+    { account, agent: half },
+    { account, idempotency: claim(half) },
+    { account, receipt: { ...receipt, model: half } },
+  ]
+  for (const request of requests) expect(await refusal(request)).toMatchObject({ code: 'invalid_request' })
+  expect(await rows('hold')).toEqual([])
+  expect(await rows('idempotency')).toEqual([])
+})
+
 test('unknown and frozen accounts and agents are told apart', async () => {
   const account = await t.account(10_000_000n)
   const agent = await t.agent(account)

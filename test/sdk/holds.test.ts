@@ -159,6 +159,14 @@ describe('a hold', () => {
     })
   })
 
+  test('is refused a name that is no Unicode text: the driver ends the process that reads such a one', async () => {
+    for (const name of ['\ud800', 'a\udfffb', '\ud83d']) {
+      const refusal = await refused(client.holds.create({ amount: '0.4', name }))
+      expect(refusal).toMatchObject({ code: 'invalid_request', message: expect.stringContaining('name') })
+    }
+    expect((await client.holds.create({ amount: '0.4', name: '\ud83d\ude00' })).name).toBe('\u{1f600}')
+  })
+
   test('takes no charge above its amount', async () => {
     const hold = await client.holds.create({ amount: '0.1' })
     expect(await refused(client.holds.capture(hold.id, { amount: '0.100001' }))).toMatchObject({
