@@ -2,7 +2,7 @@
 import { mkdir, open as openFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Client, createClient } from '@libsql/client'
-import { fetch } from 'undici'
+import { fetch, Response } from 'undici'
 import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { createWriter } from './commit.ts'
@@ -31,6 +31,12 @@ export interface OpenDb {
   /** Commits to a file after which they are made in a thread of their own (file-writer.ts). */
   readonly threadAfter?: number
 }
+
+/**
+ * How long a server may take to answer, before the connection counts as lost. Where the network forgets packets without a
+ * word nothing else ends a request for five minutes, and every write waits behind it.
+ */
+export const ANSWER_MS = 10_000
 
 /**
  * Opens and migrates a database, making the file and its folder where there is none.
@@ -65,6 +71,7 @@ export async function openDb({
         runtime,
         concurrency,
         busyTimeoutMs,
+        answerMs: ANSWER_MS,
         ...(authToken === undefined ? {} : { authToken }),
       }),
     )
@@ -119,16 +126,18 @@ async function makeFile(path: string): Promise<void> {
 export interface Connect extends Pick<OpenDb, 'url' | 'runtime' | 'authToken'> {
   readonly concurrency: number
   readonly busyTimeoutMs: number
+  /** Of a server; without it, as long as it takes: whoever examines a whole database asks for much at once. */
+  readonly answerMs?: number
 }
 
 /** A client of the driver, whose requests leave through the runtime's network. */
-export function connect({ url, runtime, authToken, concurrency, busyTimeoutMs }: Connect): Client {
+export function connect({ url, runtime, authToken, concurrency, busyTimeoutMs, answerMs }: Connect): Client {
   return createClient({
     url,
     intMode: 'bigint',
     concurrency,
     timeout: busyTimeoutMs,
-    fetch: (request: Request) => fetchThrough(runtime, request),
+    fetch: (request: Request) => fetchThrough(runtime, request, answerMs),
     ...(authToken === undefined ? {} : { authToken }),
   })
 }
@@ -155,10 +164,30 @@ async function useWriteAheadLog(
 }
 
 /** The driver makes requests of the global kind; they leave through the runtime's network like all others. */
-async function fetchThrough(runtime: Runtime, request: Request): Promise<unknown> {
+async function fetchThrough(
+  runtime: Runtime,
+  request: Request,
+  answerMs: number | undefined,
+): Promise<Response> {
   const body = request.method === 'GET' ? null : await request.arrayBuffer()
   const headers = Object.fromEntries(request.headers)
-  return await fetch(request.url, { method: request.method, headers, body, dispatcher: runtime.network })
+  const late = new AbortController()
+  const answered = answerMs === undefined ? () => {} : runtime.after(answerMs, () => late.abort())
+  try {
+    const { method } = request
+    const response = await fetch(request.url, {
+      method,
+      headers,
+      body,
+      dispatcher: runtime.network,
+      signal: late.signal,
+    })
+    // Read here, so that the time is also that of the last byte.
+    const bytes = await response.arrayBuffer()
+    return new Response(bytes, { status: response.status, headers: response.headers })
+  } finally {
+    answered()
+  }
 }
 
 export function pathOf(url: string): string {

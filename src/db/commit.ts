@@ -9,9 +9,10 @@
 import type { Client, InArgs, ResultSet } from '@libsql/client'
 import type { Runtime } from '../runtime.ts'
 import type { Row, Statement } from './db.ts'
-import { broken, failedStatement, failureOf, unavailable } from './failure.ts'
+import { broken, failedStatement, failureOf, tooLate, unavailable } from './failure.ts'
 import type { FileWriter } from './file-writer.ts'
-import { createPatience } from './patience.ts'
+import { createPatience, type Patience } from './patience.ts'
+import { createTurns } from './turns.ts'
 
 export interface WriterOptions {
   readonly runtime: Runtime
@@ -31,20 +32,26 @@ export interface Writer {
   close(): Promise<void>
 }
 
+/** To a file: enough that the thread never waits for this side, few enough that a lock stops only these. */
+const AT_ONCE = 4
+
 export function createWriter({ runtime, to }: WriterOptions): Writer {
   const underWay = new Set<Promise<unknown>>()
-  let last: Promise<unknown> = Promise.resolve()
+  const turns = createTurns('client' in to ? 1 : AT_ONCE)
   let closed = false
 
   function write(statements: readonly Statement[], recorded: boolean): Promise<Row[][]> {
     if (closed) return Promise.reject(unavailable('The database is closed.', undefined))
-    const done =
-      'client' in to
-        ? last.then(() => commitRemotely(to.client, runtime, statements, recorded))
-        : commitLocally(to, runtime, statements)
+    // From now on, not from its turn: behind a lock that stays, the hundredth would wait a hundred times as long.
+    const patience = createPatience(runtime)
+    const done = turns.take(async () => {
+      if (patience.isOver()) throw tooLate()
+      return 'client' in to
+        ? await commitRemotely({ client: to.client, runtime, patience }, statements, recorded)
+        : await commitLocally(to, patience, statements)
+    })
     const ended = done.then(ignore, ignore).finally(() => underWay.delete(ended))
     underWay.add(ended)
-    last = ended
     return done
   }
 
@@ -65,10 +72,9 @@ function ignore(): void {
 
 async function commitLocally(
   file: FileWriter,
-  runtime: Runtime,
+  patience: Patience,
   statements: readonly Statement[],
 ): Promise<Row[][]> {
-  const patience = createPatience(runtime)
   for (;;) {
     try {
       return await file.commit(statements)
@@ -87,8 +93,7 @@ async function commitLocally(
  * anything is sent again; should the lost request arrive late, the row's key refuses the second one.
  */
 async function commitRemotely(
-  client: Client,
-  runtime: Runtime,
+  { client, runtime, patience }: Server & { readonly runtime: Runtime; readonly patience: Patience },
   statements: readonly Statement[],
   recorded: boolean,
 ): Promise<Row[][]> {
@@ -98,7 +103,6 @@ async function commitRemotely(
     args: [operation, BigInt(runtime.now())],
   }
   const offset = recorded ? 1 : 0
-  const patience = createPatience(runtime)
   let lost = false
   for (;;) {
     try {

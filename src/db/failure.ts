@@ -22,12 +22,18 @@ const BROKEN = new Set([
 ])
 
 export function failureOf(thrown: unknown, remote: boolean): Failure {
-  const code = thrown instanceof LibsqlError ? thrown.code : ''
-  if (/^SQLITE_(BUSY|LOCKED)/.test(code)) return 'busy'
-  if (code.startsWith('SQLITE_CONSTRAINT')) return 'refused'
+  const code = codeOf(thrown)
+  if (code === 'SQLITE_BUSY' || code === 'SQLITE_LOCKED') return 'busy'
+  if (code === 'SQLITE_CONSTRAINT') return 'refused'
   if (BROKEN.has(code)) return 'broken'
   if (remote && !code.startsWith('SQLITE_')) return 'lost'
   return 'bug'
+}
+
+/** SQLite's primary code: a server names the extended one, such as SQLITE_IOERR_FSYNC. Otherwise the driver's own. */
+function codeOf(thrown: unknown): string {
+  const code = thrown instanceof LibsqlError ? thrown.code : ''
+  return /^SQLITE_[A-Z]+/.exec(code)?.[0] ?? code
 }
 
 /** Index of the failed statement in its batch, or -1. */
@@ -37,8 +43,10 @@ export function failedStatement(thrown: unknown): number {
 
 /** For a `broken` failure: what is wrong with the file or its disk. The reader may be a buyer or the seller. */
 export function broken(what: string, thrown: unknown, file?: string): BursarError {
-  const code = thrown instanceof LibsqlError ? thrown.code : ''
-  const [why, remedy] = REASONS[code] ?? [`${what}.`, 'the seller looks at its disk (bursar doctor)']
+  const [why, remedy] = REASONS[codeOf(thrown)] ?? [
+    `${what}.`,
+    'the seller looks at its disk (bursar doctor)',
+  ]
   const message = file === undefined ? why : why.replace('The database file', `The database file ${file}`)
   return new BursarError('database_unavailable', message, {
     remedy: `Nothing that was acknowledged is lost. Try again later; ${remedy}.`,
@@ -74,6 +82,11 @@ export function damaged(thrown: unknown): BursarError {
     remedy: `Nothing was changed; ${remedy}.`,
     cause: thrown,
   })
+}
+
+/** For what waited behind writes that could not be made for so long that it is not tried any more. */
+export function tooLate(): BursarError {
+  return unavailable('Too many writes wait for the database; this one was not begun.', undefined)
 }
 
 export function unavailable(message: string, cause: unknown): BursarError {

@@ -1,12 +1,12 @@
 /**
  * Commits to a database file: at first here, where a lone commit is soonest done; in a thread of its own as soon as the
- * process turns out to write a lot. Then commits and their waits for the disk hold nobody else up, and the next group
+ * process turns out to write a lot, or has to wait for a lock. Then commits and their waits for the disk hold nobody else up, and the next group
  * is put together while one is being committed. Never in both: one connection writes.
  */
 import { Worker } from 'node:worker_threads'
 import { LibsqlBatchError } from '@libsql/client'
 import type { Row, Statement } from './db.ts'
-import { unavailable } from './failure.ts'
+import { failureOf, unavailable } from './failure.ts'
 import { type LocalOptions, openLocal, type Result, rowsOf } from './local.ts'
 import type { Answered, Asked, Failed } from './thread.ts'
 
@@ -51,6 +51,16 @@ export function openFileWriter({ threadAfter = THREAD_AFTER, ...file }: FileWrit
     thread = undefined
   }
 
+  function commitHere(statements: readonly Statement[]): Result[] {
+    try {
+      return here.commit(statements)
+    } catch (thrown) {
+      // Each attempt would block the whole process for as long as it waits for the lock; in a thread it does not.
+      if (failureOf(thrown, false) === 'busy') started ??= start()
+      throw thrown
+    }
+  }
+
   return {
     async commit(statements) {
       if (!started && made >= threadAfter) {
@@ -58,7 +68,7 @@ export function openFileWriter({ threadAfter = THREAD_AFTER, ...file }: FileWrit
         if (threadAfter === 0) await started.ready
       }
       made += weightOf(statements)
-      const results = thread ? await thread.commit(statements) : here.commit(statements)
+      const results = thread ? await thread.commit(statements) : commitHere(statements)
       return results.map(rowsOf)
     },
     async close() {
@@ -136,10 +146,17 @@ function startThread(options: LocalOptions): Thread {
     ended,
     commit: (statements) =>
       new Promise((resolve, reject) => {
+        const asked = askedOf(statements, numbers)
+        try {
+          // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
+          worker.postMessage(asked)
+        } catch (thrown) {
+          // It has not got the texts, and will not answer.
+          for (const [, sql] of asked.texts) numbers.delete(sql)
+          throw thrown
+        }
         waiting.push({ resolve, reject })
         worker.ref()
-        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
-        worker.postMessage(askedOf(statements, numbers))
       }),
     close() {
       closing = true

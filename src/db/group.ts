@@ -20,6 +20,8 @@ export interface GroupOptions<Item, Result> {
   readonly prepare: (items: readonly Item[]) => () => Promise<readonly (Result | Error)[]>
   /** Whether a second group may be committed while one is under way; default false. */
   readonly overlap?: boolean
+  /** Refuses what has not got its turn in time: the commits before it cannot be made, or are far too many. */
+  readonly patience?: { readonly ms: number; readonly now: () => number; readonly over: () => Error }
   /** Whether a failed group is worth splitting, to find the one item that broke it. */
   readonly splittable: (thrown: unknown) => boolean
 }
@@ -33,6 +35,7 @@ export interface Group<Item, Result> {
 
 interface Entry<Item, Result> {
   readonly item: Item
+  readonly since: number
   readonly resolve: (result: Result) => void
   readonly reject: (reason: unknown) => void
 }
@@ -47,7 +50,7 @@ interface Ready<Item, Result> {
 }
 
 export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): Group<Item, Result> {
-  const { limit, overlap = false } = options
+  const { limit, overlap = false, patience } = options
   let waiting: Entry<Item, Result>[] = []
   const underWay = new Set<readonly Entry<Item, Result>[]>()
   let scheduled = false
@@ -71,24 +74,38 @@ export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): 
     })
   }
 
+  function refuseLate(): void {
+    if (!patience) return
+    const before = patience.now() - patience.ms
+    // They wait in the order in which they came.
+    const inTime = waiting.findIndex(({ since }) => since > before)
+    const late = waiting.splice(0, inTime < 0 ? waiting.length : inTime)
+    for (const { reject } of late) reject(patience.over())
+  }
+
   async function commitNext(): Promise<void> {
+    refuseLate()
     const [entries, rest] = takeGroup(waiting, options)
     waiting = rest
+    if (entries.length > 0) await commitGroup(entries)
+    // Never from here at once: commits that take no time would keep the event loop from turning.
+    schedule()
+    if (isIdle()) for (const resolve of onIdle.splice(0)) resolve()
+  }
+
+  async function commitGroup(entries: readonly Entry<Item, Result>[]): Promise<void> {
     underWay.add(entries)
     const outcome = await makeReady(entries, options).commit()
     const again = 'thrown' in outcome && entries.length > 1 && options.splittable(outcome.thrown)
     if (again) await commitHalves(entries, options)
     underWay.delete(entries)
     if (!again) settle(entries, outcome)
-    // Never from here at once: commits that take no time would keep the event loop from turning.
-    schedule()
-    if (isIdle()) for (const resolve of onIdle.splice(0)) resolve()
   }
 
   return {
     add: (item) =>
       new Promise((resolve, reject) => {
-        waiting.push({ item, resolve, reject })
+        waiting.push({ item, since: patience?.now() ?? 0, resolve, reject })
         schedule()
       }),
     idle: () =>

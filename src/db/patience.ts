@@ -1,12 +1,15 @@
 /** How long a database that is busy, or out of reach, is asked again before that is an error. */
 import type { Runtime } from '../runtime.ts'
 
-const BUDGET_MS = 30_000
+/** From the moment of being asked: what waits for its turn meanwhile is waited for as well. */
+export const PATIENCE_MS = 30_000
 const LONGEST_WAIT_MS = 250
 
 export interface Patience {
   /** Waits a little longer than the last time; false, at once, when it has been long enough. */
   wait(): Promise<boolean>
+  /** Whether it has been long enough. */
+  isOver(): boolean
 }
 
 /**
@@ -17,9 +20,11 @@ export function createPatience(runtime: Runtime): Patience {
   const started = runtime.now()
   let waited = 0
   let longest = 5
+  const isOver = (): boolean => Math.max(waited, runtime.now() - started) >= PATIENCE_MS
   return {
+    isOver,
     async wait() {
-      if (Math.max(waited, runtime.now() - started) >= BUDGET_MS) return false
+      if (isOver()) return false
       const ms = Math.ceil((longest * (256 + (runtime.random(1)[0] ?? 0))) / 512)
       waited += ms
       longest = Math.min(LONGEST_WAIT_MS, longest * 2)

@@ -1,7 +1,9 @@
 /** Opens a ledger over a database. */
 import { LibsqlError } from '@libsql/client'
 import type { Db } from '../db/db.ts'
+import { tooLate } from '../db/failure.ts'
 import { createGroup } from '../db/group.ts'
+import { PATIENCE_MS } from '../db/patience.ts'
 import type { Runtime } from '../runtime.ts'
 import { prepareGroup } from './group.ts'
 import type { Change, Changed, Ledger } from './ledger.ts'
@@ -21,6 +23,7 @@ export function openLedger({ db, runtime, schedule = soon }: OpenLedger): Ledger
   const changes = createGroup<Change, Changed>({
     limit: GROUP_LIMIT,
     overlap: db.overlaps,
+    patience: { ms: PATIENCE_MS, now: () => runtime.now(), over: tooLate },
     schedule,
     conflicts: conflictsOf,
     prepare(group) {

@@ -240,3 +240,29 @@ test('whatever arrives whenever: each item is committed once, in order among tho
     }),
   )
 })
+
+test('what waited too long for its turn is refused without being committed; the rest goes on', async () => {
+  let now = 0
+  const { promise: committed, resolve: commitNow } = Promise.withResolvers<void>()
+  const { add, group, groups } = words({
+    patience: { ms: 10, now: () => now, over: () => new Error('too late') },
+    commit: async (items) => {
+      await committed
+      return items
+    },
+  })
+  const first = add('a')
+  await new Promise((resolve) => setImmediate(resolve))
+  const late = add('b', 'c')
+  now = 9
+  const inTime = add('d')
+  now = 11
+  commitNow()
+  const refused = { status: 'rejected', reason: new Error('too late') }
+  expect(await Promise.all([first, late, inTime])).toEqual([[value('a')], [refused, refused], [value('d')]])
+  expect(groups).toEqual([['a'], ['d']])
+  const last = add('e')
+  now = 30
+  expect(await last).toEqual([refused])
+  await group.idle()
+})

@@ -2,9 +2,11 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { LibsqlBatchError } from '@libsql/client'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openDb } from '../../src/db/client.ts'
+import { ANSWER_MS, openDb } from '../../src/db/client.ts'
 import { type Db, guard, statement } from '../../src/db/db.ts'
+import { failureOf } from '../../src/db/failure.ts'
 import { BursarError } from '../../src/errors.ts'
 import { createAgent, getAgent } from '../../src/ledger/agents.ts'
 import { getBalance } from '../../src/ledger/balance.ts'
@@ -15,7 +17,7 @@ import { openLedger } from '../../src/ledger/open.ts'
 import { checkBooks } from '../support/books.ts'
 import { insertAccount } from '../support/database.ts'
 import { type Accident, type HranaServer, startHrana } from '../support/hrana.ts'
-import { testRuntime } from '../support/runtime.ts'
+import { testRuntime, turns } from '../support/runtime.ts'
 
 let folder: string
 let server: HranaServer
@@ -112,4 +114,72 @@ test('a server that never answers is an error that says what is unknown', async 
   await other.close()
   server.recover()
   expect(await spendRows()).toBe(0n)
+})
+
+/** Waiting takes no time, but the clock goes on. */
+function waitingRuntime() {
+  const clocked = testRuntime()
+  return { ...clocked, sleep: (ms: number) => turns(1).then(() => clocked.clock.advance(ms)) }
+}
+
+test('behind a server that is gone nobody waits for those before, and what waited was not sent', async () => {
+  const waiting = waitingRuntime()
+  const other = await openDb({ url: server.url, runtime: waiting })
+  server.lose(...Array<Accident>(10_000).fill('request'))
+  const asked = waiting.now()
+  const waited = await Promise.all(
+    [1n, 2n, 3n, 4n, 5n].map((hour) =>
+      other.commit(bump(hour)).then(
+        () => 'made',
+        (refused: unknown) => {
+          expect(refused).toMatchObject({ code: 'database_unavailable' })
+          return waiting.now() - asked
+        },
+      ),
+    ),
+  )
+  for (const ms of waited) expect(ms).toBeLessThan(31_000)
+  server.recover()
+  await other.commit(bump(6n))
+  await other.close()
+  expect(await db.query("SELECT hour FROM spend WHERE account = 'acc_1'")).toEqual([{ hour: 6n }])
+})
+
+test('holds behind a server that is gone are refused in time too, more than fit one group', async () => {
+  const waiting = waitingRuntime()
+  const other = openLedger({ db: await openDb({ url: server.url, runtime: waiting }), runtime: waiting })
+  server.lose(...Array<Accident>(10_000).fill('request'))
+  const asked = waiting.now()
+  const waited = await Promise.all(
+    Array.from({ length: 1_000 }, () =>
+      hold(other, { account: 'acc_1', amount: 1n, lifetimeMs: 1_000 }).then(
+        () => 'made',
+        () => waiting.now() - asked,
+      ),
+    ),
+  )
+  for (const ms of waited) expect(ms).toBeLessThan(31_000)
+  server.recover()
+  await other.close()
+})
+
+test('a server that takes a commit and says nothing is asked again, and the commit is made once', async () => {
+  server.lose('silence')
+  const before = server.writes()
+  const committed = db.commit(bump(8n))
+  while (server.writes() === before) await turns(1)
+  expect(runtime.elapse(ANSWER_MS)).toBe(1)
+  expect(await committed).toEqual([[], [{ rows: 1n, big: 9_007_199_254_740_993n }]])
+  expect(await spendRows()).toBe(1n)
+})
+
+test.each([
+  ['SQLITE_IOERR_FSYNC', 'broken'],
+  ['SQLITE_FULL', 'broken'],
+  ['SQLITE_BUSY_SNAPSHOT', 'busy'],
+  ['SQLITE_CONSTRAINT_TRIGGER', 'refused'],
+  ['SERVER_ERROR', 'lost'],
+  ['SQLITE_ERROR', 'bug'],
+])('a server names the extended code: %s is %s', (code, meaning) => {
+  expect(failureOf(new LibsqlBatchError('said', 1, code), true)).toBe(meaning)
 })

@@ -159,3 +159,49 @@ test('two commits at once that meet a lock are both made when it is lifted, each
   await Promise.all(asked)
   expect(await db.query('SELECT id FROM item ORDER BY id')).toEqual([{ id: 1n }, { id: 2n }])
 })
+
+test('a process that meets a lock waits for it in a thread from then on, and the others behind it do not try', async () => {
+  const started: Worker[] = []
+  process.once('worker', (worker: Worker) => started.push(worker))
+  let waits = 0
+  const clocked = t.runtime
+  const db = await open(1_000_000, 0, {
+    ...clocked,
+    sleep: async (ms) => {
+      waits++
+      clocked.clock.advance(ms)
+      await new Promise((resolve) => setImmediate(resolve))
+    },
+  })
+  const locker = createClient({ url: t.url, concurrency: 1 })
+  const lock = await locker.transaction('write')
+  expect(started).toEqual([])
+  const alone = await Promise.allSettled([db.commit([insert(1n)])])
+  expect(started).toHaveLength(1)
+  const waitsOfOne = waits
+  const many = await Promise.allSettled(Array.from({ length: 40 }, (_, n) => db.commit([insert(BigInt(n))])))
+  for (const outcome of [...alone, ...many]) {
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'database_unavailable' } })
+  }
+  // They share one clock, so that all of them together wait as often as one, and a few times more.
+  expect(waits - waitsOfOne).toBeLessThan(3 * waitsOfOne)
+  await lock.rollback()
+  locker.close()
+  await db.commit([insert(2n)])
+  expect(await db.query('SELECT id FROM item')).toEqual([{ id: 2n }])
+})
+
+test('what cannot be sent to the thread fails alone: the answers after it are for those who asked', async () => {
+  const db = await open(0)
+  await db.commit([insert(1n)])
+  const unsendable = statement('SELECT ? AS never', [(() => 1n) as unknown as bigint])
+  const [failed, first, second] = await Promise.allSettled([
+    db.commit([unsendable]),
+    db.commit([statement('SELECT 1 AS first')]),
+    db.commit([statement('SELECT 2 AS second')]),
+  ])
+  expect(failed.status).toBe('rejected')
+  expect(first).toMatchObject({ value: [[{ first: 1n }]] })
+  expect(second).toMatchObject({ value: [[{ second: 2n }]] })
+  expect(await db.commit([statement('SELECT ? AS never', [7n])])).toEqual([[{ never: 7n }]])
+})

@@ -37,9 +37,10 @@ interface Failed {
 
 /**
  * What happens to the next write: `answer` is lost after it was applied; `request` is lost on the way; `late`: it
- * seems lost, and is applied right before the next write after the client has looked for it.
+ * seems lost, and is applied right before the next write after the client has looked for it; `silence`: it is applied,
+ * and the connection stays open without a word.
  */
-export type Accident = 'answer' | 'request' | 'late'
+export type Accident = 'answer' | 'request' | 'late' | 'silence'
 
 export interface HranaServer {
   readonly url: string
@@ -58,8 +59,8 @@ export async function startHrana(path: string): Promise<HranaServer> {
   const delayed: (readonly Request[])[] = []
   let writes = 0
 
-  /** The answer, or null when it got lost. */
-  function answer(requests: readonly Request[]): string | null {
+  /** The answer; null when it got lost, undefined when there never is one. */
+  function answer(requests: readonly Request[]): string | null | undefined {
     let accident: Accident | undefined
     if (isWrite(requests)) {
       writes++
@@ -69,6 +70,7 @@ export async function startHrana(path: string): Promise<HranaServer> {
       for (const late of delayed.splice(0)) pipeline(db, late)
     }
     const results = pipeline(db, requests)
+    if (accident === 'silence') return undefined
     return accident === 'answer' ? null : JSON.stringify({ baton: null, base_url: null, results })
   }
 
@@ -80,7 +82,7 @@ export async function startHrana(path: string): Promise<HranaServer> {
     const { requests } = await readJson(request)
     const text = answer(requests)
     if (text === null) request.socket.destroy()
-    else response.setHeader('content-type', 'application/json').end(text)
+    else if (text !== undefined) response.setHeader('content-type', 'application/json').end(text)
   }
 
   const server = createServer((request, response) => {
