@@ -9,7 +9,7 @@ import { createWriter } from './commit.ts'
 import type { Db, Row, Statement } from './db.ts'
 import { broken, failureOf, unavailable } from './failure.ts'
 import { openFileWriter } from './file-writer.ts'
-import { type LocalOptions, openLocal } from './local.ts'
+import { fileAt, type LocalOptions, openLocal } from './local.ts'
 import { type Migration, migrate } from './migrate.ts'
 import { migrations as tillMigrations } from './migrations/index.ts'
 import { createPatience } from './patience.ts'
@@ -75,9 +75,8 @@ export async function openDb({
         ...(authToken === undefined ? {} : { authToken }),
       }),
     )
-  const file = { path: remote ? '' : pathOf(url), busyTimeoutMs }
   try {
-    if (!remote) await useWriteAheadLog(file, runtime)
+    const file = remote ? { path: '', busyTimeoutMs } : await useFile(pathOf(url), busyTimeoutMs, runtime)
     const reader = createReader(remote ? server(20) : opening(openLocal({ ...file, use: 'read' })), runtime)
     const writer = createWriter({
       runtime,
@@ -142,11 +141,16 @@ export function connect({ url, runtime, authToken, concurrency, busyTimeoutMs, a
   })
 }
 
+type File = Pick<LocalOptions, 'path' | 'busyTimeoutMs' | 'file'>
+
+async function useFile(path: string, busyTimeoutMs: number, runtime: Runtime): Promise<File> {
+  await useWriteAheadLog({ path, busyTimeoutMs }, runtime)
+  const file = fileAt(path)
+  return { path, busyTimeoutMs, ...(file === undefined ? {} : { file }) }
+}
+
 /** Readers go on while one writes. The setting stays in the file; only the first open has to win the lock for it. */
-async function useWriteAheadLog(
-  file: Pick<LocalOptions, 'path' | 'busyTimeoutMs'>,
-  runtime: Runtime,
-): Promise<void> {
+async function useWriteAheadLog(file: File, runtime: Runtime): Promise<void> {
   const patience = createPatience(runtime)
   const local = openLocal({ ...file, use: 'write' })
   try {

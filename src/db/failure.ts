@@ -11,6 +11,9 @@ import { BursarError } from '../errors.ts'
  */
 export type Failure = 'busy' | 'lost' | 'refused' | 'broken' | 'bug'
 
+/** SQLite's extended code for a file that was moved since it was opened. */
+export const MOVED_CODE = 'SQLITE_READONLY_DBMOVED'
+
 const BROKEN = new Set([
   'SQLITE_IOERR',
   'SQLITE_FULL',
@@ -43,7 +46,8 @@ export function failedStatement(thrown: unknown): number {
 
 /** For a `broken` failure: what is wrong with the file or its disk. The reader may be a buyer or the seller. */
 export function broken(what: string, thrown: unknown, file?: string): BursarError {
-  const [why, remedy] = REASONS[codeOf(thrown)] ?? [
+  const isMoved = thrown instanceof LibsqlError && thrown.extendedCode === MOVED_CODE
+  const [why, remedy] = (isMoved ? MOVED : REASONS[codeOf(thrown)]) ?? [
     `${what}.`,
     'the seller looks at its disk (bursar doctor)',
   ]
@@ -61,6 +65,10 @@ const DAMAGED = [
 const READ_ONLY = [
   'The database file, or its folder, cannot be written.',
   'the seller makes both writable for the user that runs Bursar',
+] as const
+const MOVED = [
+  'The database file, or its log, was moved, removed or replaced while it was in use.',
+  'the seller stops the till, and starts it again when the file is in its place with what belongs to it (-wal, -shm)',
 ] as const
 const REASONS: Readonly<Record<string, readonly [string, string]>> = {
   SQLITE_FULL: [

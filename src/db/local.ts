@@ -6,10 +6,12 @@
  * The connection is given up after every failure that is not a constraint's, because a statement that failed may stay
  * open on it (libsql-client-ts#352): later writes would be acknowledged and lost, later reads see yesterday's rows.
  */
+import { statSync } from 'node:fs'
 import { LibsqlBatchError } from '@libsql/client'
 import Database from 'libsql'
 import { BursarError } from '../errors.ts'
 import type { Arg, Row, Statement } from './db.ts'
+import { MOVED_CODE } from './failure.ts'
 
 export interface LocalOptions {
   readonly path: string
@@ -17,6 +19,8 @@ export interface LocalOptions {
   readonly busyTimeoutMs: number
   /** `read`: cannot write. */
   readonly use: 'read' | 'write'
+  /** Which file stood there when the database was opened (`fileAt`); without it, any will do and none is made. */
+  readonly file?: bigint
 }
 
 export interface Local {
@@ -44,6 +48,8 @@ interface Prepared {
 interface Connection {
   readonly database: Database.Database
   readonly prepared: Map<string, Prepared>
+  /** Which file the log was at the first commit. */
+  log?: bigint | undefined
 }
 
 /** Statements kept prepared: more than the till has, but for searches that are put together from parts. */
@@ -60,12 +66,18 @@ const CHECKPOINT_PAGES = 4_000
 
 export function openLocal(options: LocalOptions): Local {
   let open: Connection | undefined
+  let lostLog: unknown
 
   function use<T>(work: (connection: Connection) => T): T {
+    if (lostLog !== undefined) throw lostLog
     try {
       open ??= connect(options)
       return work(open)
     } catch (thrown) {
+      if (open && hasLostLog(options, open)) {
+        lostLog = thrown
+        saveLog(open)
+      }
       const error = thrown instanceof LibsqlBatchError ? thrown : errorOf(thrown, -1)
       if (!(error instanceof LibsqlBatchError && error.code === 'SQLITE_CONSTRAINT')) giveUp()
       throw error
@@ -80,14 +92,56 @@ export function openLocal(options: LocalOptions): Local {
   }
 
   return {
-    commit: (statements) => use((connection) => commit(connection, statements)),
+    commit: (statements) => use((connection) => commit(connection, statements, options)),
     query: (sql, args) => use((connection) => runPrepared(connection, sql, args)),
     exec: (sql) => use(({ database }) => void database.exec(sql)),
     close: giveUp,
   }
 }
 
-function connect({ path, busyTimeoutMs, use }: LocalOptions): Connection {
+/** What tells one file from another in its place: what SQLite itself compares. Undefined where there is none. */
+export function fileAt(path: string): bigint | undefined {
+  return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino
+}
+
+/**
+ * SQLite goes on writing to files that were moved or removed, in WAL mode without a word: all that is acknowledged from
+ * then on is lost, or goes to another place than what a second process writes. And a new connection would make an empty
+ * file in its place.
+ */
+function mustBeThere({ path, file }: LocalOptions): void {
+  if (file !== undefined && fileAt(path) !== file)
+    throw moved('the database file was moved, removed or replaced')
+}
+
+/** The same for its log. It cannot be made good while this process runs: a new one would not be that of the readers. */
+function mustHaveLog(options: LocalOptions, connection: Connection): void {
+  if (hasLostLog(options, connection)) throw moved('the log of the database was moved or removed')
+}
+
+/** Only while the file itself is in its place: the two are moved, and put back, together. */
+function hasLostLog({ path, file }: LocalOptions, { log }: Connection): boolean {
+  return log !== undefined && fileAt(path) === file && fileAt(`${path}-wal`) !== log
+}
+
+/** Moves into the file what was acknowledged and is in the lost log alone, which is there while this connection is. */
+function saveLog({ database }: Connection): void {
+  try {
+    database.exec('PRAGMA wal_checkpoint(FULL)')
+  } catch {
+    // Whoever commits hears what is wrong.
+  }
+}
+
+/** SQLite's own error for a file that was moved, which it notices only without a log. */
+function moved(message: string): LibsqlBatchError {
+  const cause = new Error(message)
+  return new LibsqlBatchError(message, -1, 'SQLITE_READONLY', MOVED_CODE, 1032, cause)
+}
+
+function connect(options: LocalOptions): Connection {
+  const { path, busyTimeoutMs, use } = options
+  mustBeThere(options)
   const database = new Database(path, { timeout: busyTimeoutMs })
   const connection = { database, prepared: new Map<string, Prepared>() }
   database.exec(`PRAGMA cache_size = -${CACHE_KIB}`)
@@ -107,12 +161,17 @@ function connect({ path, busyTimeoutMs, use }: LocalOptions): Connection {
   return connection
 }
 
-function commit(connection: Connection, statements: readonly Pick<Statement, 'sql' | 'args'>[]): Result[] {
+function commit(
+  connection: Connection,
+  statements: readonly Pick<Statement, 'sql' | 'args'>[],
+  options: LocalOptions,
+): Result[] {
   const { database } = connection
   let index = -1
   try {
     // exec leaves no statement open when it fails, as a prepared BEGIN that met a lock does.
     database.exec('BEGIN IMMEDIATE')
+    connection.log ??= fileAt(`${options.path}-wal`)
     const results: Result[] = []
     for (const { sql, args } of statements) {
       index++
@@ -120,6 +179,8 @@ function commit(connection: Connection, statements: readonly Pick<Statement, 'sq
       results.push(runPrepared(connection, sql, args))
     }
     index = -1
+    mustBeThere(options)
+    mustHaveLog(options, connection)
     database.exec('COMMIT')
     return results
   } catch (thrown) {
