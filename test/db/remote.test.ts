@@ -14,6 +14,7 @@ import { grantStatements } from '../../src/ledger/grant.ts'
 import { hold } from '../../src/ledger/hold.ts'
 import type { Ledger } from '../../src/ledger/ledger.ts'
 import { openLedger } from '../../src/ledger/open.ts'
+import { forgetOperations } from '../../src/ledger/upkeep.ts'
 import { checkBooks } from '../support/books.ts'
 import { insertAccount } from '../support/database.ts'
 import { type Accident, type HranaServer, startHrana } from '../support/hrana.ts'
@@ -182,4 +183,47 @@ test.each([
   ['SQLITE_ERROR', 'bug'],
 ])('a server names the extended code: %s is %s', (code, meaning) => {
   expect(failureOf(new LibsqlBatchError('said', 1, code), true)).toBe(meaning)
+})
+
+test('operations are forgotten after a day, found by their key and never by reading all of them', async () => {
+  const day = 86_400_000
+  const clocked = testRuntime(runtime.now())
+  const ids = (count: number) => JSON.stringify(Array.from({ length: count }, () => clocked.id('op')))
+  const add = (count: number) =>
+    db.commit([
+      statement('INSERT INTO operation SELECT value, ?2 FROM json_each(?1)', [
+        ids(count),
+        BigInt(clocked.now()),
+      ]),
+    ])
+  clocked.clock.advance(-2 * day)
+  await add(1_500)
+  clocked.clock.advance(day + 1)
+  await add(3)
+  clocked.clock.advance(day - 1)
+  const asked: string[] = []
+  const listening = {
+    ...db,
+    query: <T>(sql: string, args?: Parameters<Db['query']>[1]) => {
+      asked.push(sql)
+      return db.query<T>(sql, args)
+    },
+    commit: (statements: Parameters<Db['commit']>[0]) => {
+      asked.push(...statements.map(({ sql }) => sql))
+      return db.commit(statements)
+    },
+  }
+  const counted = async () =>
+    (await db.query<{ n: bigint }>('SELECT count(*) AS n FROM operation'))[0]?.n ?? 0n
+  const before = await counted()
+  await forgetOperations({ db: listening, runtime: clocked })
+  // Its own two commits have left theirs.
+  expect(await counted()).toBe(before - 1_500n + 2n)
+  for (const sql of asked) {
+    const plan = await db.query<{ detail: string }>(
+      `EXPLAIN QUERY PLAN ${sql}`,
+      ['a', 1n].slice(0, sql.split('?').length - 1),
+    )
+    expect(plan.map(({ detail }) => detail).join()).toMatch(/^SEARCH operation USING PRIMARY KEY/)
+  }
 })
