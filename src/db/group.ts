@@ -3,16 +3,18 @@
  * form the next one, so groups grow with the load, and a lone caller waits for nobody. Where commits may overlap, the
  * next one leaves as soon as it is as large as the one under way, so that whoever commits never waits for this side.
  */
+import { createLine } from './line.ts'
+
 export interface GroupOptions<Item, Result> {
   /** Most items in one commit. */
   readonly limit: number
   /** Starts a flush soon, after the callers that are ready to run have added their items. */
   readonly schedule: (flush: () => void) => void
   /**
-   * Two items of one group must differ in each of these; the later one waits for the next group.
+   * Two items of one group must differ in this, if they have it; the later one waits for the next group.
    * For items whose outcome depends on each other.
    */
-  readonly conflicts: (item: Item) => readonly string[]
+  readonly conflict: (item: Item) => string | undefined
   /**
    * Makes a group ready; what is returned commits it. One result for each item, in order; an Error among them refuses
    * just that item. Each group is made ready, and its commit begun, after the one before.
@@ -35,6 +37,7 @@ export interface Group<Item, Result> {
 
 interface Entry<Item, Result> {
   readonly item: Item
+  readonly conflict: string | undefined
   readonly since: number
   readonly resolve: (result: Result) => void
   readonly reject: (reason: unknown) => void
@@ -50,17 +53,17 @@ interface Ready<Item, Result> {
 }
 
 export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): Group<Item, Result> {
-  const { limit, overlap = false, patience } = options
-  let waiting: Entry<Item, Result>[] = []
+  const { limit, overlap = false, patience, conflict } = options
+  const line = createLine<Entry<Item, Result>>((entry) => entry.conflict)
   const underWay = new Set<readonly Entry<Item, Result>[]>()
   let scheduled = false
   const onIdle: (() => void)[] = []
-  const isIdle = (): boolean => waiting.length === 0 && underWay.size === 0 && !scheduled
+  const isIdle = (): boolean => line.length() === 0 && underWay.size === 0 && !scheduled
 
   function isDue(): boolean {
-    if (waiting.length === 0 || underWay.size > 1) return false
+    if (line.length() === 0 || underWay.size > 1) return false
     const [first] = underWay
-    return first === undefined || (overlap && waiting.length >= Math.min(first.length, limit))
+    return first === undefined || (overlap && line.length() >= Math.min(first.length, limit))
   }
 
   function schedule(): void {
@@ -77,16 +80,12 @@ export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): 
   function refuseLate(): void {
     if (!patience) return
     const before = patience.now() - patience.ms
-    // They wait in the order in which they came.
-    const inTime = waiting.findIndex(({ since }) => since > before)
-    const late = waiting.splice(0, inTime < 0 ? waiting.length : inTime)
-    for (const { reject } of late) reject(patience.over())
+    for (const { reject } of line.takeIf(({ since }) => since <= before)) reject(patience.over())
   }
 
   async function commitNext(): Promise<void> {
     refuseLate()
-    const [entries, rest] = takeGroup(waiting, options)
-    waiting = rest
+    const entries = line.take(limit)
     if (entries.length > 0) await commitGroup(entries)
     // Never from here at once: commits that take no time would keep the event loop from turning.
     schedule()
@@ -105,7 +104,7 @@ export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): 
   return {
     add: (item) =>
       new Promise((resolve, reject) => {
-        waiting.push({ item, since: patience?.now() ?? 0, resolve, reject })
+        line.join({ item, conflict: conflict(item), since: patience?.now() ?? 0, resolve, reject })
         schedule()
       }),
     idle: () =>
@@ -114,25 +113,6 @@ export function createGroup<Item, Result>(options: GroupOptions<Item, Result>): 
         else onIdle.push(resolve)
       }),
   }
-}
-
-function takeGroup<Item, Result>(
-  waiting: readonly Entry<Item, Result>[],
-  { limit, conflicts }: GroupOptions<Item, Result>,
-): [Entry<Item, Result>[], Entry<Item, Result>[]] {
-  const group: Entry<Item, Result>[] = []
-  const later: Entry<Item, Result>[] = []
-  const seen = new Set<string>()
-  let looked = 0
-  for (const entry of waiting) {
-    if (group.length === limit) break
-    looked++
-    const keys = conflicts(entry.item)
-    if (keys.some((key) => seen.has(key))) later.push(entry)
-    else group.push(entry)
-    for (const key of keys) seen.add(key)
-  }
-  return [group, [...later, ...waiting.slice(looked)]]
 }
 
 function makeReady<Item, Result>(

@@ -25,7 +25,7 @@ export function openLedger({ db, runtime, schedule = soon }: OpenLedger): Ledger
     overlap: db.overlaps,
     patience: { ms: PATIENCE_MS, now: () => runtime.now(), over: tooLate },
     schedule,
-    conflicts: conflictsOf,
+    conflict: conflictOf,
     prepare(group) {
       const commit = prepareGroup(db, runtime, group)
       return async () => {
@@ -54,8 +54,8 @@ function soon(flush: () => void): void {
 }
 
 /** Two outcomes of one hold, or two requests under one idempotency key, are decided one after the other. */
-function conflictsOf(change: Change): string[] {
-  if (change.kind !== 'open') return [change.ref]
+function conflictOf(change: Change): string | undefined {
+  if (change.kind !== 'open') return change.ref
   const claim = change.request.idempotency
-  return claim ? [JSON.stringify([change.request.account, claim.route, claim.key])] : []
+  return claim && JSON.stringify([change.request.account, claim.route, claim.key])
 }

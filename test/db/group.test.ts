@@ -12,7 +12,7 @@ function words({ commit, ...options }: Options = {}) {
   const group = createGroup<string, string>({
     limit: 4,
     schedule: (flush) => void setImmediate(flush),
-    conflicts: () => [],
+    conflict: () => undefined,
     splittable: () => true,
     prepare: (items) => () => {
       groups.push([...items])
@@ -54,7 +54,7 @@ test('the next group starts when the one before is committed', async () => {
 })
 
 test('items that depend on each other never share a group, and keep their order', async () => {
-  const { add, groups } = words({ conflicts: (item) => [item[0] ?? ''] })
+  const { add, groups } = words({ conflict: (item) => item[0] })
   await add('a1', 'a2', 'b1', 'a3', 'b2')
   expect(groups).toEqual([['a1', 'b1'], ['a2', 'b2'], ['a3']])
 })
@@ -216,7 +216,7 @@ test('whatever arrives whenever: each item is committed once, in order among tho
     fc.asyncProperty(arrivals, fc.boolean(), async (turns, overlap) => {
       const { group, groups } = words({
         overlap,
-        conflicts: (item) => [item[0] ?? ''],
+        conflict: (item) => item[0],
         async commit(items) {
           for (let turn = 0; turn < items.length % 3; turn++) await new Promise((go) => setImmediate(go))
           return items
@@ -264,5 +264,46 @@ test('what waited too long for its turn is refused without being committed; the 
   const last = add('e')
   now = 30
   expect(await last).toEqual([refused])
+  await group.idle()
+})
+
+test('those that wait for each other are not looked at again for every group', async () => {
+  let looked = 0
+  const { add } = words({
+    limit: 64,
+    conflict: (item) => {
+      looked++
+      return item
+    },
+  })
+  const items = Array<string>(2_000).fill('same')
+  const all = await add(...items)
+  expect(all.every(({ status }) => status === 'fulfilled')).toBe(true)
+  expect(looked).toBe(2_000)
+})
+
+test('those behind one that waited too long are refused with it, unless they came later', async () => {
+  let now = 0
+  const { promise: committed, resolve: commitNow } = Promise.withResolvers<void>()
+  const { add, group, groups } = words({
+    conflict: (item) => item[0],
+    patience: { ms: 10, now: () => now, over: () => new Error('too late') },
+    commit: async (items) => {
+      await committed
+      return items
+    },
+  })
+  const first = add('x')
+  await new Promise((resolve) => setImmediate(resolve))
+  const late = add('a1', 'a2', 'b1')
+  now = 9
+  const inTime = add('a3', 'b2', 'a4')
+  now = 11
+  commitNow()
+  const refused = { status: 'rejected', reason: new Error('too late') }
+  expect(await first).toEqual([value('x')])
+  expect(await late).toEqual([refused, refused, refused])
+  expect(await inTime).toEqual(['a3', 'b2', 'a4'].map(value))
+  expect(groups).toEqual([['x'], ['b2', 'a3'], ['a4']])
   await group.idle()
 })
