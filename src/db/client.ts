@@ -13,7 +13,7 @@ import { fileAt, type LocalOptions, openLocal } from './local.ts'
 import { type Migration, migrate } from './migrate.ts'
 import { migrations as tillMigrations } from './migrations/index.ts'
 import { createPatience } from './patience.ts'
-import { createReader } from './read.ts'
+import { createReader, READS_AT_ONCE } from './read.ts'
 
 export interface OpenDb {
   /** `file:/absolute/path.db`, or `http(s)://` or `libsql://` of a libSQL server. */
@@ -77,7 +77,10 @@ export async function openDb({
     )
   try {
     const file = remote ? { path: '', busyTimeoutMs } : await useFile(pathOf(url), busyTimeoutMs, runtime)
-    const reader = createReader(remote ? server(20) : opening(openLocal({ ...file, use: 'read' })), runtime)
+    const reader = createReader(
+      remote ? server(READS_AT_ONCE) : opening(openLocal({ ...file, use: 'read' })),
+      runtime,
+    )
     const writer = createWriter({
       runtime,
       to: remote ? { client: server(1) } : opening(openFileWriter({ ...file, threadAfter })),

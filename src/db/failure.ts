@@ -92,9 +92,9 @@ export function damaged(thrown: unknown): BursarError {
   })
 }
 
-/** For what waited behind writes that could not be made for so long that it is not tried any more. */
+/** For what waited so long behind others that it is not tried any more. */
 export function tooLate(): BursarError {
-  return unavailable('Too many writes wait for the database; this one was not begun.', undefined)
+  return unavailable('Too much waits for the database; this was not begun.', undefined)
 }
 
 export function unavailable(message: string, cause: unknown): BursarError {

@@ -7,9 +7,10 @@ import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { toDriver } from './commit.ts'
 import type { Arg, Row, TypedRead } from './db.ts'
-import { broken, failureOf, unavailable } from './failure.ts'
+import { broken, failureOf, tooLate, unavailable } from './failure.ts'
 import { type Local, type Result, rowsOf } from './local.ts'
 import { createPatience } from './patience.ts'
+import { createTurns } from './turns.ts'
 
 export interface Reader {
   query<T = Row>(sql: string, args?: readonly Arg[]): Promise<T[]>
@@ -18,15 +19,24 @@ export interface Reader {
   close(): void
 }
 
+/** Requests to a server at once. */
+export const READS_AT_ONCE = 20
+
 export function createReader(from: Local | Client, runtime: Runtime): Reader {
   const remote = !('query' in from)
+  const turns = createTurns(READS_AT_ONCE)
 
   async function run(sql: string, args: readonly Arg[]): Promise<Result> {
     const patience = createPatience(runtime)
     for (;;) {
       try {
-        return remote ? resultOf(await from.execute(toDriver({ sql, args }))) : from.query(sql, args)
+        if (!remote) return from.query(sql, args)
+        return await turns.take(async () => {
+          if (patience.isOver()) throw tooLate()
+          return resultOf(await from.execute(toDriver({ sql, args })))
+        })
       } catch (thrown) {
+        if (thrown instanceof BursarError) throw thrown
         const failure = failureOf(thrown, remote)
         if (remote) from.reconnect()
         if (failure === 'broken') throw broken('The database cannot be read', thrown)

@@ -174,6 +174,30 @@ test('a server that takes a commit and says nothing is asked again, and the comm
   expect(await spendRows()).toBe(1n)
 })
 
+test('reads of a server that says nothing are refused in time, however many wait', async () => {
+  const asked = server.fallSilent()
+  const begun = runtime.now()
+  let waiting = 100
+  const reads = Array.from({ length: waiting }, () =>
+    db
+      .query('SELECT 1')
+      .then(
+        () => 'read',
+        (refused: BursarError) => refused.code,
+      )
+      .finally(() => waiting--),
+  )
+  while (waiting > 0) {
+    if (runtime.elapse(ANSWER_MS) > 0) runtime.clock.advance(ANSWER_MS)
+    await turns(50)
+  }
+  expect(new Set(await Promise.all(reads))).toEqual(new Set(['database_unavailable']))
+  expect(asked()).toBeGreaterThan(0)
+  // A lost one is asked again until half a minute is over, and the last attempt may take as long as any.
+  expect(runtime.now() - begun).toBeLessThanOrEqual(30_000 + 2 * ANSWER_MS)
+  server.recover()
+})
+
 test.each([
   ['SQLITE_IOERR_FSYNC', 'broken'],
   ['SQLITE_FULL', 'broken'],

@@ -47,6 +47,8 @@ export interface HranaServer {
   /** Batches that write, as they arrived. */
   readonly writes: () => number
   lose(...accidents: Accident[]): void
+  /** From now on it answers nothing, reads neither. Tells how often it was asked since. */
+  fallSilent(): () => number
   /** No more accidents. */
   recover(): void
   close(): Promise<void>
@@ -58,6 +60,7 @@ export async function startHrana(path: string): Promise<HranaServer> {
   const accidents: Accident[] = []
   const delayed: (readonly Request[])[] = []
   let writes = 0
+  let silent: { asked: number } | undefined
 
   /** The answer; null when it got lost, undefined when there never is one. */
   function answer(requests: readonly Request[]): string | null | undefined {
@@ -80,6 +83,10 @@ export async function startHrana(path: string): Promise<HranaServer> {
       return
     }
     const { requests } = await readJson(request)
+    if (silent) {
+      silent.asked++
+      return
+    }
     const text = answer(requests)
     if (text === null) request.socket.destroy()
     else if (text !== undefined) response.setHeader('content-type', 'application/json').end(text)
@@ -94,7 +101,15 @@ export async function startHrana(path: string): Promise<HranaServer> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     writes: () => writes,
     lose: (...next) => void accidents.push(...next),
-    recover: () => void accidents.splice(0),
+    fallSilent() {
+      const counting = { asked: 0 }
+      silent = counting
+      return () => counting.asked
+    },
+    recover() {
+      silent = undefined
+      accidents.splice(0)
+    },
     async close() {
       server.closeAllConnections()
       server.close()
