@@ -59,7 +59,8 @@ function tillUrl(given: string): string {
 
 async function keep(file: string, text: string): Promise<void> {
   try {
-    await writeFile(file, text, { mode: 0o600, flag: 'wx' })
+    // On the disk before the account is opened: nobody else has the key.
+    await writeFile(file, text, { mode: 0o600, flag: 'wx', flush: true })
   } catch (cause) {
     const exists = (cause as NodeJS.ErrnoException).code === 'EEXIST'
     throw new BursarError('conflict', `${file} ${exists ? 'exists already' : 'cannot be written'}.`, {

@@ -64,6 +64,12 @@ const CACHE_KIB = 65_536
  */
 const CHECKPOINT_PAGES = 4_000
 
+/**
+ * Bytes that the log keeps when it begins anew. It grows for as long as somebody reads one moment of the file, as a backup
+ * or `bursar verify` does, and would keep its greatest size for ever: on a small disk, that is the space it needs.
+ */
+export const LOG_LIMIT = 67_108_864
+
 export function openLocal(options: LocalOptions): Local {
   let open: Connection | undefined
   let lostLog: unknown
@@ -150,6 +156,7 @@ function connect(options: LocalOptions): Connection {
     return connection
   }
   database.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+  database.exec(`PRAGMA journal_size_limit = ${LOG_LIMIT}`)
   // The driver's defaults today; a ledger does not rest on defaults.
   database.exec('PRAGMA synchronous = FULL')
   database.exec('PRAGMA foreign_keys = ON')

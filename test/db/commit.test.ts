@@ -1,9 +1,13 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { createClient } from '@libsql/client'
 import { eq } from 'drizzle-orm'
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openDb } from '../../src/db/client.ts'
 import { guard, statement } from '../../src/db/db.ts'
+import { LOG_LIMIT } from '../../src/db/local.ts'
+import { openSnapshot } from '../../src/db/snapshot.ts'
 import { BursarError } from '../../src/errors.ts'
 import { type TestDb, testDb } from '../support/database.ts'
 import { items } from './items.ts'
@@ -140,4 +144,18 @@ test('closing waits for what is under way, and nothing is taken afterwards', asy
   await t.db.close()
   expect(await last).toEqual([[]])
   await expect(t.db.commit([insert(2n)])).rejects.toMatchObject({ code: 'database_unavailable' })
+})
+
+test('the log grows while somebody reads one moment of the file, and is small again afterwards', async () => {
+  const size = async () => (await stat(join(t.folder, 'test.db-wal'))).size
+  const reading = await openSnapshot({ url: t.url, runtime: t.runtime })
+  for (let id = 1n; id <= 4n; id++) {
+    await t.db.commit([statement('INSERT INTO item (id, note) VALUES (?, hex(zeroblob(10000000)))', [id])])
+  }
+  expect(await size()).toBeGreaterThan(LOG_LIMIT)
+  reading.close()
+  // The first moves the log into the file, the second begins it anew.
+  await t.db.commit([insert(5n)])
+  await t.db.commit([insert(6n)])
+  expect(await size()).toBeLessThanOrEqual(LOG_LIMIT)
 })
