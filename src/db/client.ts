@@ -25,7 +25,7 @@ export interface OpenDb {
   readonly migrations?: readonly Migration[]
   /**
    * How long one attempt to write waits for another process; attempts are made for half a minute. The driver blocks
-   * the whole process while it waits, so this is short.
+   * the whole process while it waits, until there is a thread for that (file-writer.ts), so this is short.
    */
   readonly busyTimeoutMs?: number
   /** Commits to a file after which they are made in a thread of their own (file-writer.ts). */
