@@ -6,7 +6,8 @@ import { BursarError } from '../errors.ts'
  * - `busy`: another process holds the file; nothing was written, the same again may work
  * - `lost`: the connection to a server broke; whether it wrote is unknown
  * - `refused`: a constraint, a trigger or a guard said no; nothing was written
- * - `broken`: the file or the disk fails; nothing was written
+ * - `broken`: the file or the disk fails; nothing was written. But where the disk failed as a commit was being made sure,
+ *   and the process dies before it commits again, the next one may find that commit in the log
  * - `bug`: anything else, such as wrong SQL
  */
 export type Failure = 'busy' | 'lost' | 'refused' | 'broken' | 'bug'
