@@ -59,6 +59,7 @@ export async function openDb({
     })
   }
   if (!remote) await makeFile(pathOf(url))
+  let migrated = false
   const opened: { close(): unknown }[] = []
   function opening<T extends { close(): unknown }>(what: T): T {
     opened.push(what)
@@ -71,7 +72,8 @@ export async function openDb({
         runtime,
         concurrency,
         busyTimeoutMs,
-        answerMs: ANSWER_MS,
+        // A migration of a large database takes as long as it takes; it would be begun again for ever.
+        answerMs: () => (migrated ? ANSWER_MS : undefined),
         ...(authToken === undefined ? {} : { authToken }),
       }),
     )
@@ -97,6 +99,7 @@ export async function openDb({
     }
     const commit = (statements: readonly Statement[]): Promise<Row[][]> => writer.commitKeyed(statements)
     await migrate({ query: db.query, commit }, migrations ?? tillMigrations, runtime)
+    migrated = true
     return db
   } catch (thrown) {
     for (const each of opened) await each.close()
@@ -129,7 +132,7 @@ export interface Connect extends Pick<OpenDb, 'url' | 'runtime' | 'authToken'> {
   readonly concurrency: number
   readonly busyTimeoutMs: number
   /** Of a server; without it, as long as it takes: whoever examines a whole database asks for much at once. */
-  readonly answerMs?: number
+  readonly answerMs?: () => number | undefined
 }
 
 /** A client of the driver, whose requests leave through the runtime's network. */
@@ -139,7 +142,7 @@ export function connect({ url, runtime, authToken, concurrency, busyTimeoutMs, a
     intMode: 'bigint',
     concurrency,
     timeout: busyTimeoutMs,
-    fetch: (request: Request) => fetchThrough(runtime, request, answerMs),
+    fetch: (request: Request) => fetchThrough(runtime, request, answerMs?.()),
     ...(authToken === undefined ? {} : { authToken }),
   })
 }

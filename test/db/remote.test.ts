@@ -174,6 +174,26 @@ test('a server that takes a commit and says nothing is asked again, and the comm
   expect(await spendRows()).toBe(1n)
 })
 
+test('a migration may take longer than a commit or a read', async () => {
+  const limits: number[] = []
+  const listening = {
+    ...runtime,
+    after(ms: number, task: () => void) {
+      limits.push(ms)
+      return runtime.after(ms, task)
+    },
+  }
+  const empty = await startHrana(join(folder, 'empty.db'))
+  const other = await openDb({ url: empty.url, runtime: listening })
+  expect(empty.writes()).toBeGreaterThan(1)
+  expect(limits).toEqual([])
+  await other.commit([statement('DELETE FROM spend')])
+  await other.query('SELECT 1')
+  expect(new Set(limits)).toEqual(new Set([ANSWER_MS]))
+  await other.close()
+  await empty.close()
+})
+
 test('reads of a server that says nothing are refused in time, however many wait', async () => {
   const asked = server.fallSilent()
   const begun = runtime.now()
