@@ -174,10 +174,17 @@ async function openBoundLedger(given: Parameters<typeof openTillLedger>[0], term
   }
 }
 
-/** The database answers, and each chain was looked at lately by whichever process watches it. */
+/** The database answers and can be written, and each chain was looked at lately by whichever process watches it. */
 function readiness({ db, runtime }: Ledger, chains: readonly Chain[]): ReadinessCheck[] {
   return [
-    { name: 'database', check: async () => void (await db.query('SELECT 1')) },
+    {
+      name: 'database',
+      async check() {
+        await db.query('SELECT 1')
+        const unwritable = db.unwritable()
+        if (unwritable) throw unwritable
+      },
+    },
     { name: 'restore', check: () => refuseRestored(db) },
     ...chains.map((chain) => ({
       name: `chain ${chain.id}`,

@@ -92,6 +92,7 @@ export async function openDb({
       typed: reader.typed,
       overlaps: !remote,
       commit: (statements) => writer.commit(statements),
+      unwritable: writer.unwritable,
       async close() {
         await writer.close()
         reader.close()

@@ -7,6 +7,7 @@
  * new connection after every failure that is not a constraint's.
  */
 import type { Client, InArgs, ResultSet } from '@libsql/client'
+import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import type { Row, Statement } from './db.ts'
 import { broken, failedStatement, failureOf, tooLate, unavailable } from './failure.ts'
@@ -28,6 +29,8 @@ export interface Writer {
   commit(statements: readonly Statement[]): Promise<Row[][]>
   /** A commit that a key of its own keeps from being applied twice: a migration, which makes `operation` first. */
   commitKeyed(statements: readonly Statement[]): Promise<Row[][]>
+  /** As said in `Db`. */
+  unwritable(): BursarError | null
   /** Waits for the commits under way, and takes no more. */
   close(): Promise<void>
 }
@@ -35,10 +38,23 @@ export interface Writer {
 /** To a file: enough that the thread never waits for this side, few enough that a lock stops only these. */
 const AT_ONCE = 4
 
+/** Then somebody may try again: whoever is sent elsewhere meanwhile does not find out that it can be written again. */
+const REMEMBERED_MS = 60_000
+
 export function createWriter({ runtime, to }: WriterOptions): Writer {
   const underWay = new Set<Promise<unknown>>()
   const turns = createTurns('client' in to ? 1 : AT_ONCE)
   let closed = false
+  let failed: { readonly error: BursarError; readonly at: number } | null = null
+
+  function written(): void {
+    failed = null
+  }
+
+  function notWritten(thrown: unknown): void {
+    if (!(thrown instanceof BursarError) || thrown.code !== 'database_unavailable') return
+    failed = { error: thrown, at: runtime.now() }
+  }
 
   function write(statements: readonly Statement[], recorded: boolean): Promise<Row[][]> {
     if (closed) return Promise.reject(unavailable('The database is closed.', undefined))
@@ -50,7 +66,7 @@ export function createWriter({ runtime, to }: WriterOptions): Writer {
         ? await commitRemotely({ client: to.client, runtime, patience }, statements, recorded)
         : await commitLocally(to, patience, statements)
     })
-    const ended = done.then(ignore, ignore).finally(() => underWay.delete(ended))
+    const ended = done.then(written, notWritten).finally(() => underWay.delete(ended))
     underWay.add(ended)
     return done
   }
@@ -58,16 +74,16 @@ export function createWriter({ runtime, to }: WriterOptions): Writer {
   return {
     commit: (statements) => write(statements, true),
     commitKeyed: (statements) => write(statements, false),
+    unwritable() {
+      const age = failed ? runtime.now() - failed.at : REMEMBERED_MS
+      return failed && age >= 0 && age < REMEMBERED_MS ? failed.error : null
+    },
     async close() {
       closed = true
       await Promise.all(underWay)
       await ('client' in to ? to.client : to).close()
     },
   }
-}
-
-function ignore(): void {
-  // Whoever asked hears of it.
 }
 
 async function commitLocally(

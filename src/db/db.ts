@@ -32,6 +32,8 @@ export interface Db {
   commit(statements: readonly Statement[]): Promise<Row[][]>
   /** Whether a commit that is asked for while another is under way follows it at once, without a way back and forth. */
   readonly overlaps: boolean
+  /** Why the last commit could not be made, for a minute after it was tried; null where it could, and before the first. */
+  unwritable(): BursarError | null
   /**
    * Typed reads of the tables in schema.ts, on the same connection as `query`. Loaded when first asked for: drizzle
    * takes longer to load than everything else that an MCP client waits for.

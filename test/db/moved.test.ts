@@ -48,9 +48,20 @@ describe.each([
     await expect(insert(3n)).rejects.toMatchObject(isMoved)
     expect((await readdir(t.folder)).filter((name) => name.startsWith('test.db'))).toEqual([])
     expect(await stored(db)).toEqual([1n])
+    expect(db.unwritable()).toMatchObject(isMoved)
     await move('kept.db', 'test.db')
     await insert(4n)
     expect(await stored(db)).toEqual([1n, 4n])
+    expect(db.unwritable()).toBeNull()
+  })
+
+  test('that could not be made are remembered for a minute, until somebody may try again', async () => {
+    await move('test.db', 'kept.db')
+    await expect(insert(2n)).rejects.toMatchObject(isMoved)
+    t.runtime.clock.advance(59_999)
+    expect(db.unwritable()).toMatchObject(isMoved)
+    t.runtime.clock.advance(1)
+    expect(db.unwritable()).toBeNull()
   })
 
   test('do not go to another file that was put in its place', async () => {

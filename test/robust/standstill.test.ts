@@ -1,4 +1,5 @@
 /** What keeps a till from selling or crediting until a human has looked: `/readyz` and `doctor` say so, and what to do. */
+import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createClient } from '@libsql/client'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
@@ -87,4 +88,17 @@ test('a configuration that is not that of the database', async () => {
   } finally {
     await write("UPDATE deployment SET value = '100000' WHERE name = 'credit_usd'")
   }
+})
+
+test('a database that cannot be written: its file was moved away', async () => {
+  const move = async (from: string, to: string): Promise<void> => {
+    for (const end of ['', '-wal', '-shm']) await rename(from + end, to + end)
+  }
+  await move(database, `${database}.kept`)
+  expect(await shop.call('while it is gone')).toMatchObject({ status: 503 })
+  const ready = await shop.get('/readyz')
+  expect(ready).toMatchObject({ status: 503, body: { code: 'database_unavailable', failing: ['database'] } })
+  await move(`${database}.kept`, database)
+  expect(await shop.call('when it is back')).toMatchObject({ status: 200 })
+  expect(await shop.get('/readyz')).toMatchObject({ status: 200 })
 })
