@@ -56,6 +56,11 @@ export interface Step {
   readonly transfers: readonly Transfer[]
   /** Unmined transfers, where the chain has a public mempool. */
   readonly pending: readonly Transfer[]
+  /**
+   * `pending` is all that waits beside the blocks up to the cursor: what it does not list is gone. False while a mempool
+   * is still being read, or has changed under the reading.
+   */
+  readonly pendingWhole: boolean
   /** The cursor has reached the tip. */
   readonly caughtUp: boolean
 }

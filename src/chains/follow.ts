@@ -25,8 +25,7 @@ export interface Reader<B extends Header> {
    * @throws {ChainMoved} the node no longer has one of them on its best chain
    */
   transfers(blocks: readonly B[], top: number): Promise<Transfer[]>
-  /** Transfers that wait in the mempool; none where the chain has no public one. */
-  pending(): Promise<Transfer[]>
+  pending(): Promise<Waiting>
   /**
    * Whether `transfers` of this reader lists transfers of this kind at all: a node without block traces does not
    * show what contracts pass on. Without this, all of them.
@@ -35,6 +34,17 @@ export interface Reader<B extends Header> {
   /** What speaks for a transfer that this reader does not see. @throws {ChainMoved} its block is not on the chain */
   evidence?(transfer: Transfer): Promise<boolean>
 }
+
+/** What the mempool holds; nothing, and whole, where the chain has no public one. */
+export interface Waiting {
+  readonly transfers: readonly Transfer[]
+  /** Every transaction in it has been looked at. */
+  readonly whole: boolean
+  /** Hash of the best block right after it was listed: a later block may hold what it lacks. null: no mempool. */
+  readonly tip: string | null
+}
+
+export const NO_MEMPOOL: Waiting = { transfers: [], whole: true, tip: null }
 
 /** The chain changed between two requests: what was read does not fit together and is read again. */
 export class ChainMoved extends Error {
@@ -57,6 +67,8 @@ export interface FollowOptions {
 }
 
 type Recent = Cursor['recent']
+
+const UNREAD = { transfers: [], pending: [], pendingWhole: false } as const
 
 /**
  * A cursor at the tip, or at the ceiling, which remembers the blocks below it: a fork right after the start is
@@ -131,18 +143,18 @@ async function readOnce<B extends Header>(
   const recent: Recent = cursor.recent.length > 0 ? cursor.recent : [[cursor.height, cursor.hash]]
   const base = await commonAncestor(reader, recent, tip, options)
   const top = Math.min(tip.height, options.ceiling ?? tip.height)
-  const waiting: Reading = {
+  const behind: Reading = {
     top,
-    step: { cursor, tip, finalized, forkedAt: null, transfers: [], pending: [], caughtUp: true },
+    step: { cursor, tip, finalized, forkedAt: null, ...UNREAD, caughtUp: true },
     base: [cursor.height, cursor.hash],
     blocks: [],
   }
-  if (base === 'behind') return waiting
+  if (base === 'behind') return behind
   const [height, hash] = base
   const forked = height < cursor.height
   // After a fork everything up to the old cursor is read at once: a payment that merely moved is not reported gone.
   const goal = Math.max(height + options.maxBlocks, cursor.height)
-  if (top < height || (forked && top < Math.min(tip.height, cursor.height))) return waiting
+  if (top < height || (forked && top < Math.min(tip.height, cursor.height))) return behind
   const to = Math.min(top, goal)
   const blocks = await linked(height + 1, to, hash, (at) => reader.block(at), options.parallel)
   // A node that shows the block now which it denied before has not forked: it moves, or does not know what it says.
@@ -151,6 +163,7 @@ async function readOnce<B extends Header>(
   if (to === tip.height && last !== tip.hash) throw new ChainMoved()
   const transfers = blocks.length > 0 ? await reader.transfers(blocks, top) : []
   const caughtUp = to === top
+  const waiting = caughtUp ? await reader.pending() : null
   const known = recent.filter((entry) => entry[0] <= height)
   const added = blocks.map((block) => [block.height, block.hash] as const)
   return {
@@ -163,7 +176,8 @@ async function readOnce<B extends Header>(
       finalized,
       forkedAt: forked ? height : null,
       transfers,
-      pending: caughtUp ? await reader.pending() : [],
+      pending: waiting?.transfers ?? [],
+      pendingWhole: waiting !== null && waiting.whole && (waiting.tip ?? tip.hash) === last,
       caughtUp,
     },
   }

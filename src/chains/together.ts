@@ -18,6 +18,7 @@ import {
   ChainMoved,
   type FollowOptions,
   type Header,
+  NO_MEMPOOL,
   type Reader,
   type Reading,
   readAgain,
@@ -149,12 +150,34 @@ async function follow<B extends Header>(context: Context<B>, given: Follow): Pro
     const step = await seconded(context, { asked, reading, live, within, signal: given.signal })
     if (step === null) continue
     memory.disagreeing = null
-    return step
+    return withAllWaiting(step, asked, live, given.signal)
   }
   // A fork too deep to follow halts the chain, so one endpoint's word is enough only where no other has one.
   if (tooDeep.length > 0 && answered === 0 && (tooDeep.length > 1 || live.length === 1)) throw tooDeep[0]
   if (answered === 0 && tooDeep.length === 0) throw noEndpoint(options.chain, failures)
   throw disagreement(context, live)
+}
+
+/**
+ * With what the mempools of the others hold: no two are the same, and a node that was just started has little in its own.
+ * Those that do not answer are left out.
+ */
+async function withAllWaiting<B extends Header>(
+  step: Step,
+  asked: Asked<B>,
+  live: readonly Asked<B>[],
+  signal: AbortSignal | undefined,
+): Promise<Step> {
+  if (!step.caughtUp) return step
+  const others = live.filter((one) => one !== asked)
+  const found = await Promise.all(others.map(({ reader }) => reader.pending().catch(() => NO_MEMPOOL)))
+  signal?.throwIfAborted()
+  const transfers = [...found.flatMap((waiting) => waiting.transfers), ...step.pending]
+  return {
+    ...step,
+    pending: [...new Map(transfers.map((transfer) => [transfer.key, transfer])).values()],
+    pendingWhole: step.pendingWhole && found.every(({ whole }) => whole),
+  }
 }
 
 /** Those that have the block up to which is read. */

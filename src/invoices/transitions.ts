@@ -6,7 +6,7 @@
  * | unknown              | in the mempool                                 | seen                          |
  * | unknown              | mined                                          | confirming                    |
  * | seen                 | mined                                          | confirming                    |
- * | seen                 | at the tip, no longer in the mempool           | replaced                      |
+ * | seen                 | the mempool was read whole, without it         | replaced                      |
  * | confirming           | forked off, not listed again                   | orphaned                      |
  * | credited             | forked off, not listed again                   | reversed                      |
  * | credited             | forked off, mined again as it was              | credited, in its new block    |
@@ -86,17 +86,12 @@ function pending(given: Observe, payment: PaymentRecord, transfer: Transfer): Pa
 
 function unlisted({ step }: Observe, payment: PaymentRecord): PaymentRecord {
   if (isForkedOff(step, payment)) return leave(payment, 'orphaned')
-  if (payment.state === 'seen' && isAtTip(step)) return leave(payment, 'replaced')
+  if (payment.state === 'seen' && step.pendingWhole) return leave(payment, 'replaced')
   return payment
 }
 
 function leave(payment: PaymentRecord, as: 'orphaned' | 'replaced'): PaymentRecord {
   return { ...payment, ...placeOf(null), state: payment.epoch > 0 ? 'reversed' : as, ...uncredited }
-}
-
-/** A node that lags behind the cursor lists no mempool; that says nothing about payments. */
-function isAtTip(step: Step): boolean {
-  return step.caughtUp && step.cursor.hash === step.tip.hash
 }
 
 function isForkedOff(step: Step, payment: PaymentRecord): boolean {

@@ -23,6 +23,8 @@ const STANDBY_MS = 2_000
 const HALTED_MS = 10_000
 const MIN_BACKOFF_MS = 500
 const MAX_BACKOFF_MS = 30_000
+/** A mempool is read a part at a time; how soon the next part follows. */
+const MEMPOOL_MS = 1_000
 /** Endpoints differ for a moment with every block. */
 const NOTED_AFTER_MS = 10_000
 
@@ -172,7 +174,9 @@ async function advance(watching: Watching, lease: Lease, stored: StoredCursor): 
   if (halted) return HALTED_MS
   watching.noted = null
   watching.outage.over({ event: 'watch_resumed', chain: chain.id }, 'watching again')
-  return step.caughtUp ? chain.pollMs : 0
+  if (!step.caughtUp) return 0
+  const partly = !step.pendingWhole && step.cursor.hash === step.tip.hash
+  return partly ? Math.min(chain.pollMs, MEMPOOL_MS) : chain.pollMs
 }
 
 /**

@@ -72,6 +72,7 @@ function createChain() {
         forkedAt: forked ? ancestor[0] : null,
         transfers: read.flatMap((block) => block.transfers),
         pending: [],
+        pendingWhole: to === tip,
         caughtUp: to === tip,
       }
     },

@@ -215,7 +215,7 @@ describe('the mempool', () => {
     await bitcoin({ height: 101, pending: [coin(invoice)] })
     await bitcoin({ height: 102, caughtUp: false })
     // What a chain answers when its node is behind the cursor.
-    await book({ ...stepTo({ height: 102 }), tip: blockAt(101, T0) }, 'bitcoin')
+    await book({ ...stepTo({ height: 102, pendingWhole: false }), tip: blockAt(101, T0) }, 'bitcoin')
     expect((await view(invoice.id)).payments[0]?.state).toBe('seen')
     await bitcoin({ height: 102 })
     expect((await view(invoice.id)).payments[0]?.state).toBe('replaced')

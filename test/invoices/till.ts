@@ -182,6 +182,7 @@ export function stepTo({ height, branch = 'main', time = 0, ...parts }: StepPart
     forkedAt: null,
     transfers: [],
     pending: [],
+    pendingWhole: parts.caughtUp ?? true,
     caughtUp: true,
     ...parts,
   }

@@ -43,16 +43,16 @@ export function bitcoinChain({ id, config, script, key, runtime }: BitcoinChainO
   checkConfirmations(rows, `chains.${id}.confirmations`)
   const finalityDepth = config.finality_blocks ?? FINALITY_BLOCKS
   const rpc = openBitcoinRpc({ chain: id, preset, urls: config.rpc, runtime })
-  const memory: MempoolMemory = new Map()
   const options: FollowOptions = { chain: id, finalityDepth, maxBlocks: MAX_BLOCKS, parallel: PARALLEL }
-  const each = rpc.endpoints.map(
-    ({ host, call, resting }): Source<BitcoinBlock> => ({
+  const each = rpc.endpoints.map(({ host, call, resting }): Source<BitcoinBlock> => {
+    const memory: MempoolMemory = new Map()
+    return {
       host,
       resting,
       seesMore: () => false,
       reader: (watched, signal) => bitcoinReader({ chain: id, addresses, call, memory, watched, signal }),
-    }),
-  )
+    }
+  })
   const sources = openSources({ sources: each, options, runtime, lagMs: LAG_MS })
   const recipient = (index: number): Recipient => ({
     address: addressOf(key.publicKey(index), script, addresses),

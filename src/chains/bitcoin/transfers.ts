@@ -6,7 +6,7 @@ import { hex } from '@scure/base'
 import { Address, OutScript } from '@scure/btc-signer'
 import type { BTC_NETWORK } from '@scure/btc-signer/utils.js'
 import type { Block, Transfer, Watched } from '../chain.ts'
-import { type Header, inParallel, type Reader } from '../follow.ts'
+import { type Header, inParallel, type Reader, type Waiting } from '../follow.ts'
 import { type Call, RpcError } from '../rpc.ts'
 import { parseBlock, parseTransaction, type RawTransaction } from './raw.ts'
 
@@ -22,7 +22,7 @@ export interface BitcoinBlock extends Header {
 }
 
 /**
- * What the mempool was last seen to hold: every transaction is fetched once. It may be lost at any time; it is
+ * What one node's mempool was last seen to hold: every transaction is fetched once. It may be lost at any time; it is
  * only work saved. For one more step after its first, a transaction keeps all its payments, whoever they are for:
  * an address that was issued while it was being read is found when the step is read again.
  */
@@ -102,17 +102,19 @@ const EVERYONE: Watched = { has: () => true }
 
 type Ask = <T>(method: string, ...params: unknown[]) => Promise<T>
 
-async function readMempool(ask: Ask, options: BitcoinReaderOptions): Promise<Transfer[]> {
+async function readMempool(ask: Ask, options: BitcoinReaderOptions): Promise<Waiting> {
   const { memory, watched } = options
+  const loaded = await hasLoaded(ask)
   const txids = await ask<string[]>('getrawmempool', false)
+  const tip = await ask<string>('getbestblockhash')
   const present = new Set(txids)
   for (const [txid, entry] of memory) {
     if (!present.has(txid)) memory.delete(txid)
     else if (entry.whole)
       memory.set(txid, { transfers: entry.transfers.filter(({ to }) => watched.has(to)), whole: false })
   }
-  const unseen = txids.filter((txid) => !memory.has(txid)).slice(0, MAX_MEMPOOL_READS)
-  await inParallel(unseen, PARALLEL, async (txid) => {
+  const unseen = txids.filter((txid) => !memory.has(txid))
+  await inParallel(unseen.slice(0, MAX_MEMPOOL_READS), PARALLEL, async (txid) => {
     const raw = await orNull(() => ask<string>('getrawtransaction', txid, false))
     // Gone meanwhile: mined, replaced or expired. The next step tells which.
     if (raw === null) return
@@ -122,7 +124,23 @@ async function readMempool(ask: Ask, options: BitcoinReaderOptions): Promise<Tra
       whole: true,
     })
   })
-  return txids.flatMap((txid) => memory.get(txid)?.transfers.filter(({ to }) => watched.has(to)) ?? [])
+  return {
+    transfers: txids.flatMap((txid) => memory.get(txid)?.transfers.filter(({ to }) => watched.has(to)) ?? []),
+    whole: loaded && unseen.length <= MAX_MEMPOOL_READS,
+    tip,
+  }
+}
+
+/** A node that was just started lists only a part of what it had, until it has loaded all of it. */
+async function hasLoaded(ask: Ask): Promise<boolean> {
+  try {
+    const info = await ask<{ loaded?: unknown } | null>('getmempoolinfo')
+    return info?.loaded !== false
+  } catch (error) {
+    // Some providers do not offer the question; their nodes are not restarted under us.
+    if (error instanceof RpcError) return true
+    throw error
+  }
 }
 
 async function orNull<T>(run: () => Promise<T>): Promise<T | null> {

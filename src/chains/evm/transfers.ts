@@ -10,7 +10,7 @@
 import { getAddress, type Hex, numberToHex } from 'viem'
 import type { Asset } from '../../money.ts'
 import { type Block, isInternal, isUntraced, type Transfer, untracedKey, type Watched } from '../chain.ts'
-import { ChainMoved, type Header, inParallel, type Reader } from '../follow.ts'
+import { ChainMoved, type Header, inParallel, NO_MEMPOOL, type Reader } from '../follow.ts'
 import { type Call, RpcError } from '../rpc.ts'
 import type { Ask, RawBlock, RawLog, RawReceipt } from './raw.ts'
 import type { Tracer } from './traces.ts'
@@ -93,7 +93,7 @@ export function evmReader(options: EvmReaderOptions): EvmReader {
     sees: ({ key, block }) => !isInternal(key) || (!isUntraced(key) && seesInside(context, block)),
     evidence: (transfer) => internalEvidence(transfer, ask),
     // Public EVM nodes do not show their mempool reliably, and a pending transaction may still fail.
-    pending: () => Promise.resolve([]),
+    pending: () => Promise.resolve(NO_MEMPOOL),
     paidBy: (txid, to) => paidBy(reader, txid, to, context),
   }
   return reader
