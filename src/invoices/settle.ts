@@ -6,12 +6,13 @@ import type { Chain, Step, Transfer } from '../chains/chain.ts'
 import { guard, type Statement } from '../db/db.ts'
 import type { Lease } from '../db/lease.ts'
 import { BursarError } from '../errors.ts'
-import { atomicToUsd, type MicroUsd, type Quote } from '../money.ts'
+import type { Quote } from '../money.ts'
 import type { InvoiceContext } from './context.ts'
 import { creditInvoice, isConfirmed, isStalled } from './crediting.ts'
 import { haltChain, moveCursor, readCursor, type StoredCursor } from './cursor.ts'
 import { eventsOf, insertEvent } from './events.ts'
 import { withMoved } from './moved.ts'
+import { neededFor } from './needed.ts'
 import { invoiceStatements, paymentStatements, samePayment } from './postings.ts'
 import {
   type InvoiceRecord,
@@ -27,8 +28,6 @@ import { isLive } from './state.ts'
 import { observe } from './transitions.ts'
 import { type ChainStates, chainWaits, paymentWaits, readChainStates } from './waiting.ts'
 
-/** More than any payment: asks for the deepest confirmation. */
-const WORTH_THE_MOST: MicroUsd = 2n ** 62n
 const MAX_ROUNDS = 5
 /** A cursor is written this often even when nothing happens: that is how others see that the chain is watched. */
 const HEARTBEAT_MS = 30_000
@@ -136,7 +135,7 @@ async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: S
     step,
     known: found.known,
     invoiceAt: found.invoiceAt,
-    needed: (transfer) => confirmationsFor(chain, transfer, found.invoiceAt(transfer.to), quotes),
+    needed: neededFor({ chain, step, invoiceAt: found.invoiceAt, quotes }),
     now,
   })
   const before = new Map(found.stored.map((payment) => [payment.key, payment]))
@@ -310,19 +309,6 @@ async function currentQuotes(ctx: InvoiceContext, symbols: ReadonlySet<string>):
     }
   }
   return quotes
-}
-
-/** By value at the locked rate, or the current one; what cannot be valued waits for the deepest confirmation. */
-function confirmationsFor(
-  chain: Chain,
-  transfer: Pick<Transfer, 'symbol' | 'amount'>,
-  invoice: InvoiceRecord | null,
-  quotes: ReadonlyMap<string, Quote>,
-): number {
-  const asset = chain.assets.find((each) => each.symbol === transfer.symbol)
-  const priceE8 = invoice?.symbol === transfer.symbol ? invoice.priceE8 : quotes.get(transfer.symbol)?.priceE8
-  if (!asset || priceE8 === undefined) return chain.confirmationsNeeded(WORTH_THE_MOST)
-  return chain.confirmationsNeeded(atomicToUsd(transfer.amount, priceE8, asset.decimals))
 }
 
 /** Fails when the payments of an invoice are not as they were read: another chain's watcher came between. */

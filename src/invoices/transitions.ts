@@ -29,8 +29,8 @@ export interface Observe {
   /** Every stored payment that the step could concern: listed, open, or mined above the fork. */
   readonly known: readonly PaymentRecord[]
   readonly invoiceAt: (address: string) => InvoiceRecord | null
-  /** Confirmations that credit a payment of this amount. */
-  readonly needed: (transfer: Pick<Transfer, 'symbol' | 'to' | 'amount'>) => number
+  /** Confirmations that credit it. */
+  readonly needed: (transfer: Transfer) => number
   readonly now: number
 }
 

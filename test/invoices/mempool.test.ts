@@ -3,19 +3,10 @@ import { hex } from '@scure/base'
 import { p2wpkh, TEST_NETWORK, Transaction } from '@scure/btc-signer'
 import { pubECDSA } from '@scure/btc-signer/utils.js'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { InvoiceView } from '../../src/bursar.ts'
-import type { Chain } from '../../src/chains/chain.ts'
-import { openChains } from '../../src/chains/index.ts'
-import type { Lease } from '../../src/db/lease.ts'
-import { createInvoice } from '../../src/invoices/create.ts'
-import { ensureCursor } from '../../src/invoices/cursor.ts'
-import { settle } from '../../src/invoices/settle.ts'
-import { getInvoice } from '../../src/invoices/view.ts'
-import { watchedAddresses } from '../../src/invoices/watched.ts'
 import { noBitcoin } from '../chains/worlds.ts'
 import { type BitcoinNode, bitcoinNode, startBitcoin } from '../support/litecoind.ts'
 import { type Proxy, startProxy, type Verdict } from '../support/proxy.ts'
-import { openTill, type Till } from './till.ts'
+import { type BitcoinShop, openBitcoinShop } from './bitcoin-shop.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -44,7 +35,7 @@ describe.skipIf(noBitcoin() !== null)('a payment that waits in the mempool', () 
 
   it('is not called replaced because its block came while the mempool was read', async () => {
     const shop = await open(one)
-    const invoice = await shop.paidAfterItsLock()
+    const invoice = await paidAfterItsLock(shop)
     let mined = false
     one.decide = async ({ method }): Promise<Verdict> => {
       if (method === 'getrawmempool' && !mined) {
@@ -54,58 +45,58 @@ describe.skipIf(noBitcoin() !== null)('a payment that waits in the mempool', () 
       return 'pass'
     }
     await shop.read()
-    expect(await shop.stateOf(invoice)).toEqual(['processing', 'seen'])
+    expect(await shop.states(invoice)).toEqual(['processing', 'seen'])
     await shop.read()
-    expect(await shop.stateOf(invoice)).toEqual(['processing', 'confirming'])
+    expect(await shop.states(invoice)).toEqual(['processing', 'confirming'])
     expect(await shop.till.events()).toEqual(['invoice.detected'])
     await shop.close()
   })
 
   it('is not called replaced while its node still loads what waited before a restart', async () => {
     const shop = await open(one)
-    const invoice = await shop.paidAfterItsLock()
+    const invoice = await paidAfterItsLock(shop)
     one.alter = ({ method }, result) => {
       if (method === 'getmempoolinfo') return { ...(result as object), loaded: false }
       return method === 'getrawmempool' ? [] : result
     }
     await shop.read()
-    expect(await shop.stateOf(invoice)).toEqual(['processing', 'seen'])
+    expect(await shop.states(invoice)).toEqual(['processing', 'seen'])
     one.alter = (_, result) => result
     await shop.read()
-    expect(await shop.stateOf(invoice)).toEqual(['processing', 'seen'])
+    expect(await shop.states(invoice)).toEqual(['processing', 'seen'])
     expect(await shop.till.events()).toEqual(['invoice.detected'])
     await shop.close()
   })
 
   it('is not called replaced while a till that was restarted reads a large mempool', async () => {
     const shop = await open(one)
-    const invoice = await shop.paidAfterItsLock()
+    const invoice = await paidAfterItsLock(shop)
     const [ours] = await node.rpc<string[]>('getrawmempool')
     await crowd(node, 410)
     one.alter = ({ method }, result) =>
       method === 'getrawmempool' ? [...(result as string[]).filter((txid) => txid !== ours), ours] : result
     shop.restart()
     await shop.read()
-    expect(await shop.stateOf(invoice)).toEqual(['processing', 'seen'])
+    expect(await shop.states(invoice)).toEqual(['processing', 'seen'])
     await shop.read()
-    expect(await shop.stateOf(invoice)).toEqual(['processing', 'seen'])
+    expect(await shop.states(invoice)).toEqual(['processing', 'seen'])
     expect(await shop.till.events()).toEqual(['invoice.detected'])
     // What is really gone is told from what was not read yet.
     one.alter = ({ method }, result) =>
       method === 'getrawmempool' ? (result as string[]).filter((txid) => txid !== ours) : result
     await shop.read()
-    expect(await shop.stateOf(invoice)).toEqual(['expired', 'replaced'])
+    expect(await shop.states(invoice)).toEqual(['expired', 'replaced'])
     expect(await shop.till.events()).toEqual(['invoice.detected', 'invoice.expired'])
     await shop.close()
   })
 
   it('is not called replaced while any endpoint still shows it', async () => {
     const shop = await open(one, two)
-    const invoice = await shop.paidAfterItsLock()
+    const invoice = await paidAfterItsLock(shop)
     for (const forgetful of [one, two]) {
       forgetful.alter = ({ method }, result) => (method === 'getrawmempool' ? [] : result)
       await shop.read()
-      expect(await shop.stateOf(invoice)).toEqual(['processing', 'seen'])
+      expect(await shop.states(invoice)).toEqual(['processing', 'seen'])
       forgetful.alter = (_, result) => result
     }
     expect(await shop.till.events()).toEqual(['invoice.detected'])
@@ -113,74 +104,22 @@ describe.skipIf(noBitcoin() !== null)('a payment that waits in the mempool', () 
       proxy.alter = ({ method }, result) => (method === 'getrawmempool' ? [] : result)
     }
     await shop.read()
-    expect(await shop.stateOf(invoice)).toEqual(['expired', 'replaced'])
+    expect(await shop.states(invoice)).toEqual(['expired', 'replaced'])
     await shop.close()
   })
 
-  async function open(...proxies: readonly Proxy[]) {
-    const till = await openTill({
-      at: Date.now(),
-      config: {
-        chains: {
-          bitcoin: {
-            family: 'bitcoin',
-            network: 'regtest',
-            bech32: node.bech32,
-            rpc: proxies.map(({ url }) => url),
-            confirmations: [{ blocks: 2 }],
-          },
-        },
-      },
-    })
-    return openBooks(till)
-  }
+  const open = (...proxies: readonly Proxy[]) => openBitcoinShop({ node, rpc: proxies.map(({ url }) => url) })
 
-  async function openBooks(till: Till) {
-    await till.account('acc')
-    let chain: Chain = till.chain('bitcoin')
-    await ensureCursor(till.ctx, chain)
-    const lease: Lease = await till.lease('bitcoin')
-    const view = (id: string): Promise<InvoiceView> => getInvoice(till.ctx, { account: 'acc', id })
-    const read = async () => {
-      const watched = watchedAddresses(till.db, 'bitcoin')
-      await watched.refresh()
-      const { cursor } = await ensureCursor(till.ctx, chain)
-      await settle(till.ctx, chain, await chain.follow(cursor, watched), lease)
-    }
-    return {
-      till,
-      read,
-      restart() {
-        chain = openAgain(till)
-      },
-      /** An invoice that was paid in time, and whose lock has ended since: a payment that is gone lets it expire. */
-      async paidAfterItsLock(): Promise<string> {
-        const { id, address, amount } = await createInvoice(till.ctx, {
-          account: 'acc',
-          rail: 'bitcoin:BTC',
-          credits: '100',
-        })
-        await node.send([{ address, sats: BigInt(amount) }])
-        await read()
-        till.clock.now += HOUR_MS
-        await read()
-        return id
-      },
-      async stateOf(id: string) {
-        const { state, payments } = await view(id)
-        return [state, ...payments.map((payment) => payment.state)]
-      },
-      close: () => till.close(),
-    }
+  /** An invoice that was paid in time, and whose lock has ended since: a payment that is gone lets it expire. */
+  async function paidAfterItsLock(shop: BitcoinShop): Promise<string> {
+    const { id, address, amount } = await shop.ask()
+    await node.send([{ address, sats: BigInt(amount) }])
+    await shop.read()
+    shop.till.clock.now += HOUR_MS
+    await shop.read()
+    return id
   }
 })
-
-/** A chain object that remembers nothing. */
-function openAgain({ config, ctx }: Till): Chain {
-  const [chain] = openChains({ config, runtime: ctx.runtime })
-  if (!chain) throw new Error('one chain was configured')
-  return chain
-}
 
 /** So many transactions that wait, of somebody else. */
 async function crowd(node: BitcoinNode, count: number): Promise<void> {
