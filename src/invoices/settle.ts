@@ -149,9 +149,11 @@ async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: S
     }
     statements.push(...paymentWaits(key, earlier?.waiting ?? null, payment.waiting, now))
   }
+  const earlier = byInvoice(before)
+  const later = byInvoice(after)
   for (const invoice of found.invoices) {
-    const was = paymentsOf(before, invoice)
-    const is = paymentsOf(after, invoice)
+    const was = earlier.get(invoice.id) ?? []
+    const is = later.get(invoice.id) ?? []
     statements.push(...invoiceStatements(invoice, was, is, now))
     // Only its own chain lets an invoice expire, so that it does so once.
     const beforeAt = invoice.chain === chain.id ? stored.updatedAt : now
@@ -165,7 +167,7 @@ async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: S
   return {
     changed,
     guards: (raced) =>
-      found.invoices.map((invoice) => unchanged(invoice, paymentsOf(before, invoice), raced)),
+      found.invoices.map((invoice) => unchanged(invoice, earlier.get(invoice.id) ?? [], raced)),
     statements,
     invoices: new Set(found.invoices.map((invoice) => invoice.id)),
   }
@@ -192,10 +194,11 @@ async function creditAll(ctx: InvoiceContext, given: CreditAll): Promise<void> {
   const waits = new Map<string, PaymentWait>()
   for (const { key } of removed) waits.set(key, 'asset')
   for (const { key } of ready) if (!vouched.has(key)) waits.set(key, 'endpoints')
+  const known = byInvoice(payments)
   for (const invoice of invoices) {
     const credited = creditInvoice({
       invoice,
-      payments: paymentsOf(payments, invoice),
+      payments: known.get(invoice.id) ?? [],
       chain,
       vouched,
       chains: ctx.chains,
@@ -327,8 +330,9 @@ function unchanged(
   )
 }
 
-function paymentsOf(all: ReadonlyMap<string, PaymentRecord>, invoice: InvoiceRecord): PaymentRecord[] {
-  return [...all.values()].filter((payment) => payment.invoice === invoice.id)
+/** Once for all of them: thousands may be paid, or expire, in one step. */
+function byInvoice(all: ReadonlyMap<string, PaymentRecord>): Map<string | null, PaymentRecord[]> {
+  return Map.groupBy(all.values(), ({ invoice }) => invoice)
 }
 
 function byKey(payments: readonly PaymentRecord[]): PaymentRecord[] {
