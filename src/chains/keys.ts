@@ -119,7 +119,8 @@ function refusePrivate(key: string, field: string): void {
 }
 
 function privateLooks(key: string): string | null {
-  if (/[a-z]prv/i.test(key)) return 'an extended private key'
+  // Where a key begins: one public key in 300 spells it somewhere inside.
+  if (/(?<![a-z0-9])[a-z]prv/i.test(key)) return 'an extended private key'
   if (key.split(/[\s,]+/).length >= 3) return 'a recovery phrase'
   if (/^(0x)?[0-9a-f]{64,}$/i.test(key)) return 'a raw key in hex, which may be private'
   if (/^[5KLc9][1-9A-HJ-NP-Za-km-z]{50,51}$/.test(key)) return 'a private key (WIF)'

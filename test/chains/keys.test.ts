@@ -202,6 +202,15 @@ describe('private keys', () => {
   })
 })
 
+describe('a public key', () => {
+  const root = HDKey.fromMasterSeed(new Uint8Array(32).fill(11))
+  it.each([192, 256, 480])('is taken whatever its characters spell: account %i', (number) => {
+    const xpub = root.derive(`m/84'/0'/${number}'`).publicExtendedKey
+    expect(xpub).toMatch(/prv/i)
+    expect(parse(xpub, 'p2wpkh').path(0)).toBe('0/0')
+  })
+})
+
 describe('what is refused', () => {
   it.each([
     ["m/44'/60'", /depth 2.*expected the account m\/44'\/60'\/0' \(depth 3\)/],
