@@ -96,7 +96,7 @@ function findEvents({ invoice, before, after }: InvoiceChange, was: Derived, is:
   const more = is.settled > was.settled
   if (more && is.settled < invoice.amount) found.push(['invoice.partial'])
   if (more && was.settled < invoice.amount && is.settled >= invoice.amount) {
-    found.push([is.flags.includes('late') ? 'invoice.paid_late' : 'invoice.paid'])
+    found.push([is.settledLate ? 'invoice.paid_late' : 'invoice.paid'])
   }
   if (more && is.settled > invoice.amount) found.push(['invoice.overpaid'])
   if (is.state === 'expired' && was.state !== 'expired') found.push(['invoice.expired'])

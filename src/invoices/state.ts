@@ -20,7 +20,7 @@
  * | over  | more than the amount arrived                                  |
  * | under | something, but less than the amount, arrived                  |
  *
- * Missing is the amount minus what arrived, never below zero. A reversed invoice whose payment comes back is
+ * Missing is the amount minus what arrived, never below zero; a view shows no less than what would be credited. A reversed invoice whose payment comes back is
  * processing, then paid, like any other; an expired one that is paid late is paid.
  */
 import type { InvoiceState, InvoiceView, PaymentState } from '../bursar.ts'
@@ -42,6 +42,8 @@ export interface Derived {
   readonly missing: Atomic
   readonly arrived: Atomic
   readonly settled: Atomic
+  /** Some of `settled` came after the lock ended. */
+  readonly settledLate: boolean
 }
 
 export function deriveState(
@@ -51,7 +53,8 @@ export function deriveState(
 ): Derived {
   const arrivals = payments.filter((payment) => isLive(payment.state))
   const arrived = sum(arrivals)
-  const settled = sum(arrivals.filter((payment) => payment.state === 'credited'))
+  const credited = arrivals.filter((payment) => payment.state === 'credited')
+  const settled = sum(credited)
   return {
     state: stateOf(),
     flags: [
@@ -62,6 +65,7 @@ export function deriveState(
     missing: max(0n, invoice.amount - arrived),
     arrived,
     settled,
+    settledLate: credited.some((payment) => payment.late),
   }
 
   function stateOf(): InvoiceState {

@@ -187,6 +187,35 @@ describe('amounts', () => {
     expect(await till.posted()).toEqual({})
   })
 
+  it('what is missing is never less than what would be credited', async () => {
+    const invoice = await ask()
+    const cent = 4_000_000_000_000n
+    await at({ height: 103, transfers: [pay(invoice, 101, {}, BigInt(invoice.amount) - cent / 2n)] })
+    expect(await view(invoice.id)).toMatchObject({ state: 'partial', missing: `${cent}` })
+    await at({ height: 110, transfers: [pay(invoice, 104, { txid: '0xbb' }, cent)] })
+    expect(await view(invoice.id)).toMatchObject({ state: 'paid', missing: '0' })
+  })
+
+  it('in time is not late because another one comes afterwards', async () => {
+    const invoice = await ask()
+    await at({ height: 101, transfers: [pay(invoice, 101)] })
+    till.clock.now = LOCK_END + 1_000
+    await take('local')
+    await at({
+      height: 102,
+      transfers: [pay(invoice, 102, { txid: '0xbb', block: blockAt(102, LOCK_END + 1_000) })],
+    })
+    await at({ height: 103 })
+    expect(await view(invoice.id)).toMatchObject({ state: 'paid', flags: ['late', 'over'] })
+    await at({ height: 104 })
+    expect(await till.events()).toEqual([
+      'invoice.detected',
+      'invoice.detected',
+      'invoice.paid',
+      'invoice.overpaid',
+    ])
+  })
+
   it('a pack grants its price undiscounted and its discount by itself', async () => {
     const invoice = await ask({ credits: undefined, pack: 'sale' })
     const half = BigInt(invoice.amount) / 2n
