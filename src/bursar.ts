@@ -90,7 +90,7 @@ export interface InvoiceView {
   /** Until when the rate holds. */
   expires_at: string
   payments: PaymentView[]
-  /** What is still to be paid, atomic units. */
+  /** What is still to be paid, atomic units: never so little that it would not be credited. */
   missing: string
   credits_granted: string
   /** What a purse checks before it pays (JSON text), and the till's signature over exactly these bytes. */

@@ -17,6 +17,7 @@ import {
   min,
   type PriceE8,
   type Quote,
+  usdToAtomic,
 } from '../money.ts'
 import { saleablePrice } from '../rates/rates.ts'
 
@@ -104,6 +105,14 @@ export function lockIsFilled(
   credited: readonly Pick<Pricing, 'locked'>[],
 ): boolean {
   return credited.reduce((sum, pricing) => sum + pricing.locked, 0n) >= terms.amount
+}
+
+/** The least that is credited and not kept as dust, at this price; atomic units. */
+export function leastPayable(
+  { family, decimals }: Pick<Arrival, 'family' | 'decimals'>,
+  { priceE8 }: Pick<Terms, 'priceE8'>,
+): Atomic {
+  return family === 'bitcoin' ? DUST_SATOSHI : usdToAtomic(DUST_USD, priceE8, decimals)
 }
 
 /** On the invoice's rail: the only payments that the lock can cover. */

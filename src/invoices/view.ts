@@ -1,10 +1,10 @@
 /** An invoice as buyers, agents and webhooks see it. */
 import type { InvoiceView, PaymentView } from '../bursar.ts'
 import { BursarError } from '../errors.ts'
-import { formatCredits, formatDecimal, formatUsd } from '../money.ts'
+import { formatCredits, formatDecimal, formatUsd, max } from '../money.ts'
 import type { SignedPayload } from '../signed-invoice.ts'
 import { type InvoiceContext, railNamed } from './context.ts'
-import { arrivedInTime, lockIsFilled, onRail } from './pricing.ts'
+import { arrivedInTime, leastPayable, lockIsFilled, onRail } from './pricing.ts'
 import { findInvoice, type InvoiceRecord, type PaymentRecord, paymentsBy } from './records.ts'
 import { type Counted, countedAmount, type Derived, deriveState } from './state.ts'
 import { type ChainStates, readChainStates, waitingFor } from './waiting.ts'
@@ -49,7 +49,9 @@ export async function viewOf(
 export function buildView(ctx: ViewContext, { invoice, payments, states, now }: BuildView): InvoiceView {
   const { chain, asset } = railNamed(ctx.chains, `${invoice.chain}:${invoice.symbol}`)
   const derived = deriveInvoice(ctx, invoice, payments, now)
-  const due = derived.missing > 0n ? derived.missing : invoice.amount
+  // A rest that would be dust could not be paid by itself.
+  const least = leastPayable({ family: chain.family, decimals: asset.decimals }, invoice)
+  const missing = derived.missing > 0n ? max(derived.missing, least) : 0n
   const { payee } = JSON.parse(invoice.signed) as SignedPayload
   return {
     id: invoice.id,
@@ -63,7 +65,11 @@ export function buildView(ctx: ViewContext, { invoice, payments, states, now }: 
     usd: formatUsd(invoice.usd),
     credits: formatCredits(invoice.credits),
     address: invoice.address,
-    payment_uri: chain.uri({ address: invoice.address, symbol: asset.symbol, amount: due }),
+    payment_uri: chain.uri({
+      address: invoice.address,
+      symbol: asset.symbol,
+      amount: missing > 0n ? missing : invoice.amount,
+    }),
     rate: {
       usd: formatDecimal(invoice.priceE8, 8, 2),
       source: invoice.priceSource,
@@ -72,7 +78,7 @@ export function buildView(ctx: ViewContext, { invoice, payments, states, now }: 
     created_at: isoTime(invoice.createdAt),
     expires_at: isoTime(invoice.expiresAt),
     payments: payments.map((payment) => paymentView(payment, states, now)),
-    missing: derived.missing.toString(),
+    missing: missing.toString(),
     credits_granted: formatCredits(creditsGranted(invoice, payments)),
     signed: { payload: invoice.signed, signature: invoice.signature, payee },
   }
