@@ -1,4 +1,5 @@
 /** A till and a real Bitcoin node, without a watcher: a test says when a step is read and booked. */
+import { HDKey } from '@scure/bip32'
 import type { InvoiceView } from '../../src/bursar.ts'
 import type { Chain } from '../../src/chains/chain.ts'
 import { openChains } from '../../src/chains/index.ts'
@@ -9,6 +10,8 @@ import { getInvoice } from '../../src/invoices/view.ts'
 import { watchedAddresses } from '../../src/invoices/watched.ts'
 import type { BitcoinNode } from '../support/litecoind.ts'
 import { openTill, type Till } from './till.ts'
+
+const ROOT = HDKey.fromMasterSeed(new Uint8Array(32).fill(11))
 
 export interface BitcoinShop {
   readonly till: Till
@@ -26,15 +29,23 @@ export interface BitcoinShop {
 export interface BitcoinShopOptions {
   readonly node: BitcoinNode
   readonly rpc?: readonly string[]
+  /** Which of the test accounts is paid: each has addresses of its own. */
+  readonly account?: number
   /** Over the chain's configuration. */
   readonly chain?: object
 }
 
 /** Its clock stands still, at the moment when it was opened. */
-export async function openBitcoinShop({ node, rpc, chain: over }: BitcoinShopOptions): Promise<BitcoinShop> {
+export async function openBitcoinShop({
+  node,
+  rpc,
+  account = 0,
+  chain: over,
+}: BitcoinShopOptions): Promise<BitcoinShop> {
   const till = await openTill({
     at: Date.now(),
     config: {
+      keys: { bitcoin: ROOT.derive(`m/84'/1'/${account}'`).publicExtendedKey },
       chains: {
         bitcoin: {
           family: 'bitcoin',
