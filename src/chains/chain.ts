@@ -37,6 +37,8 @@ export interface Transfer {
   readonly txid: string
   /** null: seen in the mempool, not mined. */
   readonly block: Block | null
+  /** Confirmations before which nobody could spend it, whatever its value. */
+  readonly maturity?: number
 }
 
 /** Addresses to look for. Membership is asked for each candidate; a chain never holds the set. */

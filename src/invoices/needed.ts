@@ -28,7 +28,8 @@ export function neededFor(given: Needed): (transfer: Transfer) => number {
   return (transfer) => {
     const beside = (together.get(transfer.txid) ?? []).filter(({ key }) => key !== transfer.key)
     const value = [transfer, ...beside].reduce((sum, each) => sum + valueOf(given, each), 0n)
-    return chain.confirmationsNeeded(value < WORTH_THE_MOST ? value : WORTH_THE_MOST)
+    const byValue = chain.confirmationsNeeded(value < WORTH_THE_MOST ? value : WORTH_THE_MOST)
+    return Math.max(byValue, transfer.maturity ?? 0)
   }
 }
 

@@ -56,4 +56,19 @@ describe.skipIf(noBitcoin() !== null)('a Bitcoin payment', () => {
     expect(await shop.view(id)).toMatchObject({ state: 'paid', missing: '0', flags: ['over'] })
     expect(await shop.till.posted()).toMatchObject({ discount: 20_000_000n })
   })
+
+  it('of coins that were just mined waits until they can be spent', async () => {
+    shop = await openBitcoinShop({ node, account: 1 })
+    const { id, address } = await shop.ask()
+    await node.rpc('generatetoaddress', 1, address)
+    await node.mine(98)
+    for (let read = 0; read < 10; read += 1) await shop.read()
+    expect(await shop.view(id)).toMatchObject({
+      state: 'processing',
+      payments: [{ state: 'confirming', confirmations: 99, confirmations_needed: 100 }],
+    })
+    await node.mine()
+    await shop.read()
+    expect(await shop.states(id)).toEqual(['paid', 'credited'])
+  })
 })

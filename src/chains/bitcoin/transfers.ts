@@ -12,6 +12,9 @@ import { parseBlock, parseTransaction, type RawTransaction } from './raw.ts'
 
 /** Bitcoin Core: no such block or transaction; a height above the tip. */
 const NOT_FOUND: ReadonlySet<number> = new Set([-5, -8])
+/** The first transaction of a block makes new coins: they are gone with it, and locked for this many blocks. */
+const COINBASE = 0
+const MATURITY = 100
 const HASH = /^[0-9a-f]{64}$/
 const PARALLEL = 8
 /** Unmined transactions fetched in one step; the rest of a full mempool comes with the next ones. */
@@ -68,7 +71,10 @@ function readBlock(height: number, hash: string, raw: string, options: BitcoinRe
   const parsed = parseBlock(hex.decode(raw))
   if (parsed.hash !== hash) throw new RangeError('the node sent another block than it was asked for')
   const block: Block = { height, hash, time: parsed.time * 1000 }
-  const found = parsed.transactions.flatMap((transaction) => paymentsIn(transaction, block, options))
+  const found = parsed.transactions.flatMap((transaction, at) => {
+    const transfers = paymentsIn(transaction, block, options)
+    return at === COINBASE ? transfers.map((transfer) => ({ ...transfer, maturity: MATURITY })) : transfers
+  })
   return { ...block, parent: parsed.parent, found }
 }
 
