@@ -2,6 +2,7 @@ import { hex } from '@scure/base'
 import { OutScript, Transaction } from '@scure/btc-signer'
 import * as fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { PRESETS } from '../../src/chains/bitcoin/presets.ts'
 import { parseBlock, parseTransaction } from '../../src/chains/bitcoin/raw.ts'
 import type { Chain } from '../../src/chains/chain.ts'
 import { type Proxy, startProxy } from '../support/proxy.ts'
@@ -25,6 +26,7 @@ describe.skipIf(noBitcoin() !== null)('bitcoin', () => {
     })
     afterEach(() => {
       proxy.decide = () => 'pass'
+      proxy.alter = (_, result) => result
     })
     afterAll(async () => {
       await proxy?.stop()
@@ -206,6 +208,23 @@ describe.skipIf(noBitcoin() !== null)('bitcoin', () => {
       expect(error.code).toBe('invalid_config')
       expect(error.message).toMatch(/does not know addresses such as tb1/)
       await expect(world.openWith({}, 'p2tr').verify()).resolves.toBeUndefined()
+    })
+
+    it('sells nothing on a network whose node is still downloading it', async () => {
+      const loading = world.openWith({ network: 'testnet', rpc: [proxy.url, 'http://u:p@127.0.0.1:9'] })
+      let downloading = true
+      // A regtest node that passes for one of testnet3: its first start has no end here.
+      proxy.alter = ({ method, params }, result) => {
+        if (method === 'getblockhash' && params[0] === 0) return PRESETS.testnet.genesis
+        if (method === 'validateaddress') return { isvalid: true }
+        if (method !== 'getblockchaininfo') return result
+        return { ...(result as object), chain: 'test', initialblockdownload: downloading }
+      }
+      const error = await rejectionOf(loading.verify())
+      expect(error.code).toBe('chain_unavailable')
+      expect(error.message).toMatch(/still downloading/)
+      downloading = false
+      await expect(loading.verify()).resolves.toBeUndefined()
     })
 
     it('waits for a node that is still starting', async () => {

@@ -78,7 +78,7 @@ export function bitcoinChain({ id, config, script, key, runtime }: BitcoinChainO
     },
     verify: (signal) =>
       readingChain(id, signal, () =>
-        verifyBitcoin({ chain: id, rpc, address: recipient(0).address, signal }),
+        verifyBitcoin({ chain: id, preset, rpc, address: recipient(0).address, signal }),
       ),
     start: (signal) => readingChain(id, signal, () => sources.start(signal)),
     follow: (cursor, watched, signal) =>
