@@ -110,7 +110,8 @@ export function openSources<B extends Header>(given: OpenSources<B>): Sources {
       if (alone) return new Set(transfers.map(({ key }) => key))
       if (transfers.length === 0) return new Set()
       const { live, lagging } = await askTips(context, new Set(transfers.map(({ to }) => to)), signal)
-      const voters = [...live, ...lagging.filter(({ stillMs }) => stillMs < given.lagMs * LAG_SAY)]
+      const say = [...live, ...lagging.filter(({ stillMs }) => stillMs < given.lagMs * LAG_SAY)]
+      const voters = say.map(({ source, reader }) => ({ host: source.host, reader: readingOnce(reader) }))
       const found = new Set<string>()
       for (const transfer of transfers) {
         if (await isVouchedFor(context, voters, transfer, signal)) found.add(transfer.key)
@@ -361,22 +362,45 @@ function withLags<B extends Header>(context: Context<B>, answered: readonly Aske
   })
 }
 
+interface Voter<B extends Header> {
+  readonly host: string
+  readonly reader: Reader<B>
+}
+
+/** Keeps the blocks that were read, and what was found in them: many payments may be in one. */
+function readingOnce<B extends Header>(reader: Reader<B>): Reader<B> {
+  const blocks = new Map<number, Promise<B | null>>()
+  const found = new Map<string, Promise<Transfer[]>>()
+  return {
+    ...reader,
+    block: (height) => kept(blocks, height, () => reader.block(height)),
+    transfers: (some, top) =>
+      kept(found, `${top} ${some.map(({ hash }) => hash).join(' ')}`, () => reader.transfers(some, top)),
+  }
+}
+
+function kept<K, V>(known: Map<K, V>, key: K, read: () => V): V {
+  const value = known.get(key) ?? read()
+  known.set(key, value)
+  return value
+}
+
 async function isVouchedFor<B extends Header>(
   context: Context<B>,
-  voters: readonly Asked<B>[],
+  voters: readonly Voter<B>[],
   transfer: Transfer,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   const yes: string[] = []
   const no: string[] = []
-  for (const { reader, source } of voters) {
+  for (const { reader, host } of voters) {
     if (yes.length >= 2) break
     try {
       const answers = (await showsTransfer(reader, transfer)) ? yes : no
-      answers.push(source.host)
+      answers.push(host)
     } catch (error) {
       signal?.throwIfAborted()
-      if (error instanceof ChainMoved) no.push(source.host)
+      if (error instanceof ChainMoved) no.push(host)
     }
   }
   if (yes.length >= 2 || (yes.length === 1 && no.length === 0)) return true

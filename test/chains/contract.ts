@@ -258,6 +258,24 @@ export function chainContract(name: string, start: () => Promise<World>): void {
       expect((await toTip(both, cursor, watch(address))).transfers).toHaveLength(1)
     })
 
+    it('vouches for many payments in a block with the requests of one', async () => {
+      const addresses = Array.from({ length: 8 }, () => fresh())
+      const cursor = await chain.start()
+      await world.pay(addresses.map((address) => ({ address, amount: 20_000n })))
+      await world.mine()
+      const { transfers } = await toTip(chain, cursor, watch(...addresses))
+      expect(transfers).toHaveLength(8)
+      const both = world.open({ urls: [world.url, proxy.url] })
+      const requests = async (some: readonly Transfer[]) => {
+        proxy.count = 0
+        expect(await both.vouch(some)).toEqual(new Set(keysOf(some)))
+        return proxy.count
+      }
+      // The first time an endpoint is also asked who it is.
+      await requests(transfers)
+      expect(await requests(transfers)).toBe(await requests(transfers.slice(0, 1)))
+    })
+
     it('shows through two endpoints what it shows through one, and vouches for it', async () => {
       const address = fresh()
       const both = world.open({ urls: [proxy.url, world.url] })
