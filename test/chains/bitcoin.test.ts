@@ -227,6 +227,21 @@ describe.skipIf(noBitcoin() !== null)('bitcoin', () => {
       await expect(loading.verify()).resolves.toBeUndefined()
     })
 
+    it('says which block a pruned node has deleted, and reads it from another one', async () => {
+      const address = fresh()
+      const cursor = await chain.start()
+      await world.pay([{ address, amount: 70_000n }])
+      await world.mine()
+      proxy.decide = ({ method }) =>
+        method === 'getblock' ? { error: { code: -1, message: 'Block not available (pruned data)' } } : 'pass'
+      const pruned = world.openWith({ rpc: [proxy.url] })
+      const error = await rejectionOf(pruned.follow(cursor, watch(address)))
+      expect(error.code).toBe('chain_unavailable')
+      expect(error.message).toMatch(new RegExp(`deleted block ${cursor.height + 1}`))
+      const both = world.openWith({ rpc: [proxy.url, world.url] })
+      expect((await both.follow(cursor, watch(address))).transfers).toHaveLength(1)
+    })
+
     it('waits for a node that is still starting', async () => {
       const starting = world.openWith({ rpc: [proxy.url] })
       proxy.decide = () => ({ error: { code: -28, message: 'Loading block index...' } })

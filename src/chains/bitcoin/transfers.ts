@@ -7,7 +7,7 @@ import { Address, OutScript } from '@scure/btc-signer'
 import type { BTC_NETWORK } from '@scure/btc-signer/utils.js'
 import type { Block, Transfer, Watched } from '../chain.ts'
 import { type Header, inParallel, type Reader, type Waiting } from '../follow.ts'
-import { type Call, RpcError } from '../rpc.ts'
+import { type Call, RpcError, unavailable } from '../rpc.ts'
 import { parseBlock, parseTransaction, type RawTransaction } from './raw.ts'
 
 /** Bitcoin Core: no such block or transaction; a height above the tip. */
@@ -60,11 +60,20 @@ export function bitcoinReader(options: BitcoinReaderOptions): Reader<BitcoinBloc
     block: (height) =>
       orNull(async () => {
         const hash = await ask<string>('getblockhash', height)
-        return readBlock(height, hash, await ask<string>('getblock', hash, 0), options)
+        const raw = await ask<string>('getblock', hash, 0).catch((error) =>
+          refusePruned(error, height, options),
+        )
+        return readBlock(height, hash, raw, options)
       }),
     transfers: (blocks) => Promise.resolve(blocks.flatMap(({ found }) => found)),
     pending: () => readMempool(ask, options),
   }
+}
+
+/** Bitcoin Core has no code of its own for this. */
+function refusePruned(error: unknown, height: number, { chain }: BitcoinReaderOptions): never {
+  if (!(error instanceof RpcError) || !/pruned/i.test(error.message)) throw error
+  throw unavailable(chain, `its node has deleted block ${height} (prune); one is needed that has it.`, error)
 }
 
 function readBlock(height: number, hash: string, raw: string, options: BitcoinReaderOptions): BitcoinBlock {
