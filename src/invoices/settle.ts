@@ -31,6 +31,8 @@ import { type ChainStates, chainWaits, paymentWaits, readChainStates } from './w
 const MAX_ROUNDS = 5
 /** A cursor is written this often even when nothing happens: that is how others see that the chain is watched. */
 const HEARTBEAT_MS = 30_000
+/** One that was further ahead than this was wrong, and is not followed. */
+const CLOCKS_DIFFER_MS = 60_000
 
 const WAITS: Readonly<Record<Exclude<PaymentWait, 'endpoints'>, string>> = {
   rate: 'there is no current rate',
@@ -127,7 +129,7 @@ interface Plan {
 }
 
 async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: StoredCursor): Promise<Plan> {
-  const now = ctx.runtime.now()
+  const now = notBefore(stored.updatedAt, ctx.runtime.now())
   const found = await load(ctx, chain, step, { from: stored.updatedAt, to: now })
   const quotes = await currentQuotes(ctx, found.symbols)
   const observed = observe({
@@ -171,6 +173,11 @@ async function planStep(ctx: InvoiceContext, chain: Chain, step: Step, stored: S
     statements,
     invoices: new Set(found.invoices.map((invoice) => invoice.id)),
   }
+}
+
+/** A lock must end once, though clocks are set back a little, and differ between processes. */
+function notBefore(earlier: number, now: number): number {
+  return earlier - now < CLOCKS_DIFFER_MS ? Math.max(earlier, now) : now
 }
 
 interface CreditAll {

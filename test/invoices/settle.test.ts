@@ -271,6 +271,18 @@ describe('time', () => {
     expect((await view(invoice.id)).state).toBe('expired')
   })
 
+  it('an invoice expires once, though the clock is set back, or is behind in the process that takes over', async () => {
+    const invoice = await ask()
+    till.clock.now = LOCK_END + 5_000
+    await at({ height: 101 })
+    till.clock.now = LOCK_END - 5_000
+    await at({ height: 102 })
+    till.clock.now = LOCK_END + 7_000
+    await at({ height: 103 })
+    expect(await till.events()).toEqual(['invoice.expired'])
+    expect((await view(invoice.id)).state).toBe('expired')
+  })
+
   it('a confirmed payment that needs a current rate waits for one', async () => {
     const invoice = await ask()
     const twice = 2n * BigInt(invoice.amount)
