@@ -17,12 +17,22 @@ export interface RequestBody {
   elements(name: string): string[]
 }
 
-/** @throws {BursarError} invalid_request: not UTF-8, not JSON, not an object, or a member that is named twice. */
+/** Far more than any conversation has. Ten million empty objects in a body would keep everybody waiting for seconds. */
+const MAX_VALUES = 500_000
+
+/**
+ * @throws {BursarError} invalid_request: not UTF-8, not JSON, not an object, a member that is named twice at any depth,
+ *   or more than half a million values.
+ */
 export function readBody(raw: Buffer): RequestBody {
   if (!isUtf8(raw)) throw invalid('The body is not valid UTF-8.')
   const text = raw.toString('utf8')
+  const written = membersWritten(text)
   const fields = parsed(text)
   const members = membersOf(text)
+  if (written !== membersRead(fields)) {
+    throw invalid('An object in the body names a member twice.', { remedy: 'Name each member once.' })
+  }
   members.delete(FIT_MEMBER)
   return {
     fields,
@@ -41,6 +51,48 @@ export function readBody(raw: Buffer): RequestBody {
       return `{${all.slice(1)}}`
     },
   }
+}
+
+/**
+ * How many members all objects of a JSON text have, as they are written.
+ *
+ * @throws {BursarError} invalid_request: too many values, before they are read
+ */
+function membersWritten(text: string): number {
+  let members = 0
+  let values = 0
+  let at = 0
+  while (at < text.length) {
+    const char = text.charCodeAt(at)
+    if (char === QUOTE) {
+      const end = stringEnd(text, at)
+      // One without an end is no JSON, which reading it will tell.
+      if (end === 0) break
+      at = end
+      continue
+    }
+    if (char === COLON) members++
+    else if (char === COMMA || char === OPEN_BRACE || char === OPEN_BRACKET) values++
+    if (values > MAX_VALUES) {
+      throw invalid(`The body has more than ${MAX_VALUES} values.`, { remedy: 'Send fewer, or as text.' })
+    }
+    at++
+  }
+  return members
+}
+
+/** How many are left once it is parsed: of two with one name, the last. */
+function membersRead(fields: JsonObject): number {
+  let members = 0
+  const left: unknown[] = [fields]
+  while (left.length > 0) {
+    const value = left.pop()
+    if (typeof value !== 'object' || value === null) continue
+    const inner: unknown[] = Object.values(value)
+    if (!Array.isArray(value)) members += inner.length
+    for (const one of inner) if (typeof one === 'object') left.push(one)
+  }
+  return members
 }
 
 function parsed(text: string): JsonObject {
@@ -62,6 +114,7 @@ const CLOSE_BRACKET = 0x5d
 const OPEN_BRACE = 0x7b
 const CLOSE_BRACE = 0x7d
 const COMMA = 0x2c
+const COLON = 0x3a
 
 /** The members of an object as text, by name. The text is known to be one JSON object. */
 function membersOf(text: string): Map<string, string> {
@@ -121,7 +174,7 @@ function valueEnd(text: string, start: number): number {
   }
 }
 
-/** After the closing quote; one that follows an odd number of backslashes is part of the string. */
+/** After the closing quote; one that follows an odd number of backslashes is part of the string. 0: it has none. */
 function stringEnd(text: string, start: number): number {
   let quote = text.indexOf('"', start + 1)
   for (;;) {

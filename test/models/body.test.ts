@@ -30,6 +30,12 @@ describe("a request's body", () => {
     )
   })
 
+  test('may name the same member in different objects, and hold what looks like members in texts', () => {
+    const text =
+      '{"a":{"type":1,"__proto__":{"type":2}},"b":[{"type":"{\\"type\\":1,\\"type\\":2}"}],"":{"":{}}}'
+    expect(read(text).with({})).toBe(text)
+  })
+
   test('gives the elements of a list as they are written', () => {
     expect(read('{"a": [ 1.0 ,{"b":"],["} , [2,[]] ,"x,]" ], "b":[], "c":{}}').elements('a')).toEqual([
       '1.0',
@@ -43,6 +49,14 @@ describe("a request's body", () => {
   test.each([
     ['a member that is named twice', '{"max_tokens":1,"max_tokens":100000}', /names "max_tokens" twice/],
     ['one that is written in two ways', '{"max_tokens":1,"max\\u005ftokens":100000}', /twice/],
+    [
+      'one that is named twice inside',
+      '{"a":[{"type":"b","x":[{"type":"c","type":"d"}]}]}',
+      /a member twice/,
+    ],
+    ['one that every object has', '{"a":{"__proto__":1,"__proto__":2}}', /a member twice/],
+    ['more values than can be read at once', `{"a":[${'{},'.repeat(500_000)}{}]}`, /more than 500000 values/],
+    ['a text without an end', '{"model":"a', /not valid JSON/],
     ['what is no JSON', '{"model":', /not valid JSON/],
     ['nothing', '', /not valid JSON/],
     ['a list', '[]', /JSON object/],
