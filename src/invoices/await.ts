@@ -1,6 +1,6 @@
 /** Waits for an invoice: at once when this process settles it, by looking from time to time when another does. */
 import type { AwaitedInvoice, InvoiceView } from '../bursar.ts'
-import { invalid } from '../errors.ts'
+import { BursarError, invalid } from '../errors.ts'
 import type { InvoiceContext } from './context.ts'
 import { getInvoice } from './view.ts'
 
@@ -9,6 +9,9 @@ const LOOK_MS = 500
 /** A block from just before the lock's end may still be on its way to us. */
 const GRACE_MS = 15_000
 const MAX_TIMEOUT_MS = 3_600_000
+/** Of one account at once, in this process: each of them looks at the database twice a second. */
+const MAX_WAITS = 100
+const BUSY_MS = 5_000
 
 export interface AwaitInvoice {
   readonly account: string
@@ -24,13 +27,46 @@ export interface AwaitInvoice {
  * Resolves when the invoice is paid, or its lock has ended with nothing on the way, or the time is up. Repeating it
  * is safe: it changes nothing.
  *
- * @throws {BursarError} not_found; the signal's reason when it is aborted.
+ * @throws {BursarError} not_found; rate_limited: the account waits for too much already; the signal's reason when it is
+ *   aborted.
  */
 export async function awaitPayment(ctx: InvoiceContext, wait: AwaitInvoice): Promise<AwaitedInvoice> {
-  const { timeoutMs, invoice: id, account } = wait
+  const { timeoutMs } = wait
   if (!Number.isFinite(timeoutMs) || timeoutMs < 0 || timeoutMs > MAX_TIMEOUT_MS) {
     throw invalid(`timeout_ms must be from 0 to ${MAX_TIMEOUT_MS}.`, { remedy: 'Wait for less, and repeat.' })
   }
+  const leave = enter(ctx, wait.account)
+  try {
+    return await waitFor(ctx, wait)
+  } finally {
+    leave()
+  }
+}
+
+/** How many wait, by account; of each till in this process. */
+const waiting = new WeakMap<object, Map<string, number>>()
+
+/** One more of an account; call what is returned when it has ended. @throws {BursarError} rate_limited */
+function enter({ changes }: InvoiceContext, account: string): () => void {
+  const counts = waiting.get(changes) ?? new Map<string, number>()
+  waiting.set(changes, counts)
+  const count = counts.get(account) ?? 0
+  if (count >= MAX_WAITS) {
+    throw new BursarError('rate_limited', `This account waits for ${MAX_WAITS} payments already.`, {
+      remedy: 'Wait until one of them has ended, or ask for the invoice from time to time.',
+      details: { retry_after_ms: BUSY_MS },
+    })
+  }
+  counts.set(account, count + 1)
+  return () => {
+    const left = (counts.get(account) ?? 1) - 1
+    if (left > 0) counts.set(account, left)
+    else counts.delete(account)
+  }
+}
+
+async function waitFor(ctx: InvoiceContext, wait: AwaitInvoice): Promise<AwaitedInvoice> {
+  const { timeoutMs, invoice: id, account } = wait
   const deadline = ctx.runtime.now() + timeoutMs
   let shown = ''
   while (true) {

@@ -76,6 +76,25 @@ describe('waiting for a payment', () => {
     await expect(waiting).rejects.toThrow()
   })
 
+  it('is for so many at once of one account, and others wait all the same', async () => {
+    const { id } = await till
+      .account('other')
+      .then(() => createInvoice(till.ctx, { account: 'other', rail: 'local:ETH', credits: '100' }))
+    const controller = new AbortController()
+    const waits = Array.from({ length: 100 }, () => wait({ signal: controller.signal }))
+    for (const each of waits) each.catch(() => undefined)
+    await expect(wait({ timeoutMs: 0 })).rejects.toMatchObject({
+      code: 'rate_limited',
+      details: { retry_after_ms: 5_000 },
+    })
+    await expect(wait({ account: 'other', invoice: id, timeoutMs: 0 })).resolves.toMatchObject({
+      timed_out: true,
+    })
+    controller.abort(new Error('gone'))
+    await Promise.allSettled(waits)
+    await expect(wait({ timeoutMs: 0 })).resolves.toMatchObject({ timed_out: true })
+  })
+
   it('is for the account alone', async () => {
     await till.account('other')
     await expect(wait({ account: 'other' })).rejects.toMatchObject({ code: 'not_found' })
