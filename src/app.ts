@@ -142,7 +142,7 @@ function callSettings({ calls }: ConfigFile): Pick<CallContext, 'fitFloorTokens'
   return { fitFloorTokens: calls.fit_floor_tokens, storeAnswers: calls.keep_answers_hours > 0 }
 }
 
-/** Whom a key speaks for, within its limit of requests. */
+/** Whom a key speaks for, within the limits of requests. */
 function authenticator(
   { rate_limits: limits }: ConfigFile,
   keys: Keyring,
@@ -150,10 +150,13 @@ function authenticator(
 ): (key: string) => Promise<Principal> {
   const authenticate = (key: string): Promise<Principal> => keys.authenticate(key)
   if (!limits) return authenticate
-  const { per_minute: count, burst = count } = limits
+  const { per_minute: count, burst = count, account_per_minute: ofAccount = count * 10 } = limits
+  const limiter = (each: { count: number; burst: number }) =>
+    rateLimiter(() => runtime.now(), { ...each, perMs: 60_000 })
   return limitedKeys(
     authenticate,
-    rateLimiter(() => runtime.now(), { count, perMs: 60_000, burst }),
+    limiter({ count, burst }),
+    limiter({ count: ofAccount, burst: Math.max(burst, ofAccount) }),
   )
 }
 

@@ -239,6 +239,12 @@ export const configSchema = z.strictObject({
     .strictObject({
       per_minute: z.int().min(1).max(1_000_000).describe('Requests a minute of one key'),
       burst: z.int().min(1).max(1_000_000).optional().describe('At once, after a pause; by default as many'),
+      account_per_minute: z
+        .int()
+        .min(1)
+        .max(10_000_000)
+        .optional()
+        .describe('Of all keys of one account together; by default ten times per_minute'),
     })
     .optional()
     .describe('Of the keys of accounts and agents, in each process by itself; none by default'),

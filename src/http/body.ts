@@ -22,8 +22,8 @@ export async function keyedJsonOf(request: Request, maxBytes = MAX_BYTES): Promi
   return key === null ? body : { ...Object(body), idempotency_key: key }
 }
 
-/** Also bounds a body whose length was not declared. */
-async function textWithin(request: Request, maxBytes: number): Promise<string> {
+/** A body as text. Also bounds one whose length was not declared. */
+export async function textWithin(request: Request, maxBytes: number): Promise<string> {
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of request.body ?? []) {

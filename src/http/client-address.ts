@@ -11,8 +11,14 @@ export function clientAddress(
   forwardedFor: string | undefined,
   proxies: number,
 ): string {
-  const seen = (forwardedFor ?? '').split(',').map((address) => address.trim())
+  const seen = (forwardedFor ?? '').split(',').map((address) => withoutPort(address.trim()))
   return (proxies > 0 ? seen.at(-proxies) : undefined) || (connection ?? '')
+}
+
+/** Some proxies add the port (RFC 7239, section 6), which its client chooses anew for each connection. */
+function withoutPort(address: string): string {
+  const [, bracketed, plain] = /^(?:\[([^\]]*)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?$/.exec(address) ?? []
+  return bracketed ?? plain ?? address
 }
 
 /** What one client can easily have many of counts as one: of IPv6, a /64. */

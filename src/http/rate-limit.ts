@@ -50,17 +50,23 @@ export function rateLimited(message: string, waitMs: number): BursarError {
   })
 }
 
-/** Counts each request against the limit of its key; the seller's own keys have none. */
+/**
+ * Counts each request against the limit of its key, and against that of its account, which can make itself as many keys
+ * as it likes. The seller's own keys have none.
+ */
 export function limitedKeys(
   authenticate: (key: string) => Promise<Principal>,
-  limiter: RateLimiter,
+  keys: RateLimiter,
+  accounts: RateLimiter,
 ): (key: string) => Promise<Principal> {
   return async (key) => {
     const principal = await authenticate(key)
     if (principal.scope === 'seller') return principal
-    const wait = limiter.waitFor(principal.key)
-    if (wait > 0) throw rateLimited('This key makes too many requests.', wait)
-    limiter.take(principal.key)
+    const own = keys.waitFor(principal.key)
+    const wait = Math.max(own, accounts.waitFor(principal.account))
+    if (wait > 0) throw rateLimited(`This ${own === wait ? 'key' : 'account'} makes too many requests.`, wait)
+    keys.take(principal.key)
+    accounts.take(principal.account)
     return principal
   }
 }

@@ -21,7 +21,7 @@ import { bodyLimit, type CheckHost, type HttpEnv, hostCheck, knownHosts, onlyMet
 import { nothingThere, refuseUnreadable } from './strays.ts'
 import { tillRoutes } from './till-routes.ts'
 
-export interface HttpOptions extends Omit<McpRoute, 'mcp'> {
+export interface HttpOptions extends Omit<McpRoute, 'mcp' | 'maxBodyBytes'> {
   readonly runtime: Runtime
   readonly version: string
   readonly host: string
@@ -62,7 +62,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const mcp = mcpHttp({ version: options.version, log: runtime.log }, MAX_BODY_BYTES)
   const checkHost = hostCheck(options.allowedHosts)
   const stopping = new AbortController()
-  const app = routes(options, checkHost, { ...options, mcp }, stopping.signal)
+  const app = routes(options, checkHost, { ...options, mcp, maxBodyBytes: MAX_BODY_BYTES }, stopping.signal)
   const models = options.calls && modelRoutes({ ...options, calls: options.calls, checkHost })
   const listener = getRequestListener(app.fetch, { errorHandler: unreadable, overrideGlobalObjects: false })
   const running = runningRequests()

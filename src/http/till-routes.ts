@@ -9,7 +9,7 @@ import { listOffers } from '../../tools/list-offers.ts'
 import { listUsage, listUsageInput } from '../../tools/list-usage.ts'
 import { checkInput } from '../../tools/tool.ts'
 import { invoice } from '../../tools/views.ts'
-import type { Bursar, CallModel } from '../bursar.ts'
+import type { Bursar, CallModel, InvoiceView } from '../bursar.ts'
 import { BursarError } from '../errors.ts'
 import type { AccountPrincipal } from '../ledger/keys.ts'
 import type { Runtime } from '../runtime.ts'
@@ -17,7 +17,14 @@ import { keyedJsonOf } from './body.ts'
 import { eventStream } from './events.ts'
 import { CHARGED } from './openapi-headers.ts'
 import type { Operation } from './operation.ts'
-import { type Authenticate, authenticated, buyer, type HttpEnv, onlyMethods } from './security.ts'
+import {
+  type Authenticate,
+  authenticated,
+  buyer,
+  type HttpEnv,
+  onlyMethods,
+  principalOf,
+} from './security.ts'
 
 /** A conversation; the same as over MCP. */
 const MAX_CALL_BYTES = 4 * 1024 * 1024
@@ -168,7 +175,9 @@ export function tillRoutes(options: TillRoutesOptions): Hono<HttpEnv> {
   })
   app.get('/invoices/:id/events', async (c) => {
     const id = knownId(c.req.param('id'))
-    return watch(options, bursarFor(buyer(c.get('principal'))), id)
+    const [authorization, apiKey] = [c.req.header('authorization'), c.req.header('x-api-key')]
+    const again = () => principalOf(authenticate, authorization, apiKey)
+    return watch(options, bursarFor(buyer(c.get('principal'))), id, again)
   })
   return app
 }
@@ -186,24 +195,52 @@ function knownId(given: string): string {
 }
 
 async function watch(
-  { runtime, stopping }: TillRoutesOptions,
+  { runtime, stopping }: Pick<TillRoutesOptions, 'runtime' | 'stopping'>,
   bursar: Bursar,
   invoice: string,
+  authenticateAgain: () => Promise<unknown>,
 ): Promise<Response> {
   // What is refused is refused with a status, before there is a stream.
   await bursar.getInvoice(invoice)
   return eventStream(runtime, async ({ send, signal }) => {
+    const ending = new AbortController()
+    let isFirst = true
+    let told = Promise.resolve()
+    async function tell(seen: InvoiceView, keyIsNew: boolean): Promise<void> {
+      if (ending.signal.aborted) return
+      if (keyIsNew || (await isInForce(authenticateAgain))) send('invoice', seen)
+      else ending.abort(new Error('The key was revoked.'))
+    }
     const end = await bursar
       .awaitPayment({
         invoice,
         timeout_ms: LONGEST_WATCH_MS,
-        signal: AbortSignal.any([signal, stopping]),
-        onProgress: (seen) => send('invoice', seen),
+        signal: AbortSignal.any([signal, stopping, ending.signal]),
+        onProgress(seen) {
+          const keyIsNew = isFirst
+          isFirst = false
+          told = told.then(() => tell(seen, keyIsNew)).catch((error: unknown) => ending.abort(error))
+        },
       })
       .catch((error: unknown) => {
-        if (stopping.aborted) return { timed_out: true }
+        if (stopping.aborted || ending.signal.aborted) return { timed_out: true }
         throw error
       })
-    send('end', { timed_out: end.timed_out })
+    await told
+    // Whoever has missed something comes back, and is told why when the key is refused.
+    send('end', { timed_out: end.timed_out || ending.signal.aborted })
   })
+}
+
+/** A key that makes too many requests is in force all the same. @throws {BursarError} database_unavailable */
+async function isInForce(authenticateAgain: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await authenticateAgain()
+    return true
+  } catch (error) {
+    const code = error instanceof BursarError ? error.code : null
+    if (code === 'unauthorized') return false
+    if (code === 'rate_limited') return true
+    throw error
+  }
 }

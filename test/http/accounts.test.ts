@@ -33,7 +33,7 @@ async function open({
 } = {}): Promise<void> {
   const keys = keyring(t.ledger)
   const memory = memoryTill()
-  const limit = { count: perMinute, perMs: MINUTE, burst: perMinute }
+  const limiter = (count: number) => rateLimiter(() => t.clock.now(), { count, perMs: MINUTE, burst: count })
   server = await startHttp({
     runtime: t.runtime,
     version: '0.0.0-test',
@@ -41,10 +41,7 @@ async function open({
     port: 0,
     allowedHosts: [],
     checks: [],
-    authenticate: limitedKeys(
-      (key) => keys.authenticate(key),
-      rateLimiter(() => t.clock.now(), limit),
-    ),
+    authenticate: limitedKeys((key) => keys.authenticate(key), limiter(perMinute), limiter(perMinute * 2)),
     bursarFor: ({ account }) => memory.forAccount(account),
     accounts: { ledger: t.ledger, keys, signup, proxies },
   })
@@ -332,6 +329,20 @@ describe('keys', () => {
     t.clock.advance(10_000)
     expect((await ask('GET', `/accounts/${id}`, { key })).status).toBe(200)
     expect((await ask('GET', `/accounts/${id}`, { key })).status).toBe(429)
+  })
+
+  test('of one account together are limited too: it can make itself any number', async () => {
+    await reopen({ perMinute: 6 })
+    const { id, key } = await accountWithKey('alice')
+    const make = async () => String((await ask('POST', '/keys', { key, body: {} })).body['key'])
+    const statuses: number[] = []
+    for (const each of [await make(), await make(), await make(), await make()]) {
+      for (let n = 0; n < 3; n++) statuses.push((await ask('GET', `/accounts/${id}`, { key: each })).status)
+    }
+    // Twelve in all, of which four made the keys.
+    expect(statuses).toEqual([...Array<number>(8).fill(200), ...Array<number>(4).fill(429)])
+    const other = await accountWithKey('bob')
+    expect((await ask('GET', `/accounts/${other.id}`, { key: other.key })).status).toBe(200)
   })
 })
 

@@ -1,0 +1,98 @@
+/** What a hostile buyer does with a key of its own, and what becomes of it. */
+import { beforeEach, describe, expect, test } from 'vitest'
+import { listKeys, revokeKey } from '../../src/ledger/keys.ts'
+import { readEvents } from '../../src/sdk/events.ts'
+import { ASK, CHAT, callSuite, refusal } from '../support/calls.ts'
+
+const calls = callSuite()
+
+async function buyersKeyId(): Promise<string> {
+  const [key] = await listKeys(calls.till.ledger, { account: calls.till.buyer })
+  return key?.id ?? ''
+}
+
+describe('a key that is revoked', () => {
+  let invoice: string
+  let events: AsyncIterator<{ event: string; data: string }>
+
+  beforeEach(async () => {
+    const made = await calls.till.post('/v1/invoices', { rail: 'ethereum:ETH', pack: 'small' })
+    invoice = String(((await made.json()) as Record<string, unknown>)['id'])
+    const stream = await fetch(`${calls.till.url}/v1/invoices/${invoice}/events`, {
+      headers: { 'x-api-key': calls.till.key },
+    })
+    if (!stream.body) throw new Error('expected a stream')
+    events = readEvents(stream.body, () => undefined)[Symbol.asyncIterator]()
+    expect((await events.next()).value).toMatchObject({ event: 'invoice' })
+  })
+
+  test.each<[string, (key: string) => Promise<unknown>]>([
+    [
+      'here',
+      async (id) =>
+        fetch(`${calls.till.url}/v1/keys/${id}`, {
+          method: 'DELETE',
+          headers: { 'x-api-key': await calls.till.sellerKey() },
+        }),
+    ],
+    [
+      'in another process',
+      async (id) => {
+        await revokeKey(calls.till.ledger, { id })
+        calls.till.clock.advance(1_000)
+      },
+    ],
+  ])('%s is told nothing more by a stream that it opened before', async (_, revoke) => {
+    await revoke(await buyersKeyId())
+    calls.till.memory.pay(invoice)
+    expect((await events.next()).value).toEqual({ event: 'end', data: '{"timed_out":true}' })
+    expect((await events.next()).done).toBe(true)
+    const again = await fetch(`${calls.till.url}/v1/invoices/${invoice}/events`, {
+      headers: { 'x-api-key': calls.till.key },
+    })
+    expect(again.status).toBe(401)
+  })
+
+  test('ends no stream of one that is in force', async () => {
+    calls.till.memory.pay(invoice)
+    const states: unknown[] = []
+    for (;;) {
+      const { value, done } = await events.next()
+      if (done) break
+      const data = JSON.parse(value.data) as Record<string, unknown>
+      states.push(data['state'] ?? data)
+    }
+    expect(states).toEqual(['processing', 'processing', 'paid', { timed_out: false }])
+  })
+})
+
+describe('a request', () => {
+  test('of MCP is one message: a batch would count as one against the limit of its key', async () => {
+    const list = { jsonrpc: '2.0', id: 1, method: 'tools/list' }
+    const accept = { accept: 'application/json, text/event-stream' }
+    expect((await calls.till.post('/mcp', list, accept)).status).toBe(200)
+    for (const body of [JSON.stringify([list, list]), ` \n[${JSON.stringify(list)}]`]) {
+      const refused = await calls.till.post('/mcp', body, accept)
+      expect(refused.status).toBe(400)
+      expect(await refused.json()).toMatchObject({ jsonrpc: '2.0', error: { code: -32600 } })
+    }
+  })
+
+  test.each<[string, string]>([
+    [
+      'a tool that is two things',
+      '"tools":[{"type":"web_search","type":"function","function":{"name":"f"}}]',
+    ],
+    [
+      'options that say two things',
+      '"stream":true,"stream_options":{"include_usage":true,"include_usage":false}',
+    ],
+    ['a name in other letters', '"tools":[{"type":"web_search","ty\\u0070e":"function"}]'],
+    ['a million empty objects', `"metadata":[${'{},'.repeat(1_000_000)}{}]`],
+    ['a million brackets', `"metadata":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}`],
+  ])('with %s is refused before anything is held', async (_, member) => {
+    const body = `${JSON.stringify(ASK).slice(0, -1)},${member}}`
+    await refusal(await calls.till.post(CHAT, body), 400, 'invalid_request')
+    await calls.nothingHappened()
+  })
+})
