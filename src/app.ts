@@ -100,6 +100,7 @@ export async function openTill({
     tillKey,
     changes: createChanges(),
     lockMs: config.invoices.lock_minutes * 60_000,
+    maxOpen: config.invoices.max_open_per_account,
     readable: async (chain) => watches.get(chain.id)?.readable(),
     hasHistory: historyCheck(chains, runtime),
   }

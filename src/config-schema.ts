@@ -194,6 +194,12 @@ export const configSchema = z.strictObject({
     .strictObject({
       lock_minutes: z.int().min(1).max(1440).default(15).describe('How long the rate of an invoice holds'),
       max_credits: positive.default('100000'),
+      max_open_per_account: z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(100)
+        .describe('Open invoices without a payment, each with an address of its own; more are refused'),
     })
     .prefault({}),
   http: z

@@ -1,6 +1,6 @@
 /** The till's HTTP server: every route behind the same checks, every error in the same form, a stop that waits. */
 import { createServer, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import { Hono } from 'hono'
 import { BursarError, invalid, toBursarError } from '../errors.ts'
@@ -55,6 +55,8 @@ const MAX_BODY_BYTES = 4 * 1024 * 1024
 const GRACE_MS = 10_000
 /** For the last bytes of answers. */
 const SENT_MS = 500
+/** As long as Node gives a client to send its request. */
+const UNREAD_MS = 300_000
 
 /** @throws {BursarError} conflict (another program has the port), invalid_config (no such address here). */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
@@ -68,6 +70,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const running = runningRequests()
   const server = createServer((request, response) => {
     running.add(response)
+    boundUnread(runtime, request.socket, response)
     if (!models?.handle(request, response)) void listener(request, response)
   })
   server.on('clientError', (thrown, socket) => refuseUnreadable(thrown, socket, running.hasBegun(socket)))
@@ -128,6 +131,16 @@ function unreadable(thrown: unknown): Response {
   return problemResponse(
     invalid('The request has no valid Host header or path.', { remedy: 'Send a valid HTTP/1.1 request.' }),
   )
+}
+
+/** Closes a connection whose client does not take a complete answer. Node itself would keep both for ever. */
+function boundUnread({ after }: Runtime, socket: Socket, response: ServerResponse): void {
+  response.once('prefinish', () => {
+    // The system has taken all of it, as it mostly does.
+    if (socket.writableLength === 0) return
+    const cancel = after(UNREAD_MS, () => socket.destroy())
+    response.once('close', cancel)
+  })
 }
 
 interface Running {

@@ -20,6 +20,8 @@ export interface InvoiceContext {
   readonly changes: Changes
   /** How long the rate of an invoice holds, milliseconds. */
   readonly lockMs: number
+  /** How many open invoices without a payment one account may have; absent: any number. */
+  readonly maxOpen?: number
   /**
    * Whether the chain can be read now, where that is known: what would be sold on another could not be credited.
    * @throws {BursarError} chain_unavailable; invalid_config: the endpoint serves another chain.

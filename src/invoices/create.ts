@@ -4,6 +4,7 @@
  * twice, in any number of processes, and none without an invoice that watches it.
  */
 import { createHash } from 'node:crypto'
+import { encodeTime } from 'ulid'
 import type { CreateInvoice as CreateInput, InvoiceView } from '../bursar.ts'
 import { type Chain, type Recipient, splitRail } from '../chains/chain.ts'
 import { type Sale, saleOf } from '../credits/packs.ts'
@@ -74,7 +75,8 @@ export interface Draft {
  * With an idempotency key, a repeated request returns the first one's invoice, also when both run at once.
  *
  * @throws {BursarError} not_found: no such rail, pack or account; invalid_request: zero, too much, too fine, or too
- *   little for the rail; idempotency_conflict: the key was used with another body; rate_unavailable;
+ *   little for the rail; idempotency_conflict: the key was used with another body; rate_limited: too many open ones
+ *   that nobody has begun to pay; rate_unavailable;
  *   chain_unavailable: the chain cannot be reached, has halted, or is set up wrongly.
  */
 export function createInvoice(ctx: InvoiceContext, input: CreateInvoice): Promise<InvoiceView> {
@@ -89,6 +91,7 @@ async function create(ctx: InvoiceContext, input: CreateInvoice): Promise<Invoic
 
   const rail = railNamed(ctx.chains, input.rail)
   const sale = saleOf(ctx.catalogue, input)
+  await refuseTooMany(ctx, input.account)
   const quote = await lockableQuote(ctx, rail)
   const amount = amountOf(rail, sale, { quote, usdPerCredit: ctx.catalogue.usdPerCredit })
   await ctx.readable?.(rail.chain)
@@ -132,6 +135,7 @@ async function issue(ctx: InvoiceContext, draft: Draft): Promise<InvoiceView> {
         stillBound(chain, ctx.catalogue.usdPerCredit),
         ...claimKey(draft, repeated),
         accountExists(draft.account),
+        ...roomForOne(ctx, draft.account),
         ...reserve,
         insertInvoice(ctx, draft, recipient.address).insert,
       ])
@@ -189,6 +193,38 @@ function reserveAddress(chain: Chain, { index, recipient, at, raced }: Reservati
        VALUES (?, ?, ?, ?, ?, ?)`,
       [recipient.address, chain.family, key, BigInt(index), recipient.path, BigInt(at)],
     ),
+  ]
+}
+
+/** Before the chain and the rates are asked; the commit asks again. @throws {BursarError} rate_limited */
+async function refuseTooMany(ctx: InvoiceContext, account: string): Promise<void> {
+  for (const { sql, args, error } of roomOf(ctx, account)) {
+    const [row] = await ctx.db.query<{ fits: bigint }>(`SELECT ${sql} AS fits`, args)
+    if (row?.fits !== 1n) throw error
+  }
+}
+
+function roomForOne(ctx: InvoiceContext, account: string): Statement[] {
+  return roomOf(ctx, account).map(({ sql, args, error }) => guard(sql, args, () => error))
+}
+
+/**
+ * Whether an account has room for one more open invoice. Each takes an address, which is watched long after; whoever
+ * signs up could otherwise have any number. An id begins with its time, so that older ones are not looked at.
+ */
+function roomOf({ runtime, lockMs, maxOpen }: InvoiceContext, account: string) {
+  if (maxOpen === undefined) return []
+  const now = runtime.now()
+  const oldest = `inv_${encodeTime(Math.max(0, now - lockMs), 10)}`
+  return [
+    {
+      sql: `(SELECT count(*) FROM invoice i WHERE i.account = ? AND i.id >= ? AND i.expires_at > ?
+         AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.invoice = i.id)) < ?`,
+      args: [account, oldest, BigInt(now), BigInt(maxOpen)],
+      error: new BursarError('rate_limited', `This account has ${maxOpen} open invoices without a payment.`, {
+        remedy: 'Pay one of them, or wait until they have expired.',
+      }),
+    },
   ]
 }
 

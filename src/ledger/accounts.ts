@@ -63,11 +63,14 @@ export async function getAccount({ db }: Ledger, id: string): Promise<Account> {
   return accountOf(row)
 }
 
-/** By its id, or by the seller's own name for it; null: there is none. */
+/**
+ * By its id, or by the seller's own name for it; null: there is none. The id counts first: names may come from the
+ * seller's own users, and one could call himself by another's id.
+ */
 export async function findAccount({ db }: Ledger, name: string): Promise<Account | null> {
   const [row] = await db.query<AccountRow>(
-    `SELECT ${COLUMNS} FROM account WHERE external_id = ?1
-     UNION ALL SELECT ${COLUMNS} FROM account WHERE id = ?1 LIMIT 1`,
+    `SELECT ${COLUMNS} FROM account WHERE id = ?1
+     UNION ALL SELECT ${COLUMNS} FROM account WHERE external_id = ?1 LIMIT 1`,
     [name],
   )
   return row ? accountOf(row) : null

@@ -258,7 +258,8 @@ export function keyring(ledger: Ledger): Keyring {
   function look(hash: string): Promise<Principal> {
     const now = runtime.now()
     const known = remembered.get(hash)
-    if (known && known.until > now) return known.principal
+    // Also after the clock was set back: what was looked up later than now has no known age.
+    if (known && known.until > now && known.until <= now + FRESH_MS) return known.principal
     // A lookup under way is shared; a failed one is not remembered.
     const principal = find(ledger, hash)
     remembered.delete(hash)

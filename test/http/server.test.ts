@@ -290,6 +290,27 @@ describe('HTTP server', () => {
     await expect(fetch(`${ending.url}/healthz`)).rejects.toThrow()
   })
 
+  test('gives up on a client that takes nothing of its answers', async () => {
+    const runtime = testRuntime()
+    const impatient = await serve(till, [], runtime)
+    try {
+      const socket = connectSocket(impatient.port, '127.0.0.1')
+      const broken = once(socket, 'error')
+      await once(socket, 'connect')
+      // Nothing is read: what the kernel has no room for stays in the server.
+      socket.write('GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(1_000))
+      await expect.poll(() => runtime.elapse(300_000)).toBe(1)
+      const knock = setInterval(() => socket.write('\r\n'), 50)
+      try {
+        expect((await broken)[0]).toMatchObject({ code: expect.stringMatching(/^(EPIPE|ECONNRESET)$/) })
+      } finally {
+        clearInterval(knock)
+      }
+    } finally {
+      await impatient.close()
+    }
+  })
+
   test('says which port is taken', async () => {
     const taken = startHttp({
       runtime: systemRuntime('silent'),

@@ -2,9 +2,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { statement } from '../../src/db/db.ts'
 import type { BursarError } from '../../src/errors.ts'
 import { createInvoice } from '../../src/invoices/create.ts'
+import { settle } from '../../src/invoices/settle.ts'
 import { getInvoice } from '../../src/invoices/view.ts'
 import { verifyInvoice } from '../../src/signed-invoice.ts'
-import { openTill, type Till } from './till.ts'
+import { blockAt, openTill, stepTo, type Till, transferTo } from './till.ts'
 
 const T0 = Date.UTC(2026, 10, 1)
 
@@ -23,6 +24,32 @@ async function count(table: string): Promise<bigint> {
   const [row] = await till.db.query<{ n: bigint }>(`SELECT count(*) AS n FROM ${table}`)
   return row?.n ?? -1n
 }
+
+describe('open invoices', () => {
+  it('that nobody pays are limited, also when they are asked for at once', async () => {
+    const few = { ...till.ctx, maxOpen: 3 }
+    const another = (over: object = {}) =>
+      createInvoice(few, { account: 'acc', rail: 'local:ETH', credits: '100', ...over })
+    const first = await another({ idempotencyKey: 'first' })
+    const rest = await Promise.allSettled([another(), another(), another(), another()])
+    expect(rest.filter(({ status }) => status === 'fulfilled')).toHaveLength(2)
+    await expect(another()).rejects.toMatchObject({ code: 'rate_limited' })
+    expect([await count('invoice'), await count('address')]).toEqual([3n, 3n])
+
+    expect((await another({ idempotencyKey: 'first' })).id).toBe(first.id)
+    await till.account('other')
+    await another({ account: 'other' })
+
+    const amount = BigInt(first.amount)
+    const transfers = [transferTo(first.address, amount, { block: blockAt(101, T0, 'main') })]
+    const step = stepTo({ height: 101, transfers })
+    await settle(till.ctx, till.chain('local'), step, await till.lease('local'))
+    await another()
+    await expect(another()).rejects.toMatchObject({ code: 'rate_limited' })
+    till.clock.now += till.ctx.lockMs
+    await another()
+  })
+})
 
 describe('an invoice', () => {
   it('says exactly what to pay, where, until when, and what for', async () => {

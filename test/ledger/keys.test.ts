@@ -219,6 +219,16 @@ describe('keys', () => {
     expect(reads).toBe(1)
   })
 
+  test('that were revoked are refused by one that knows them, although the clock was set back', async () => {
+    const { key, id } = await createKey(ledger, { scope: 'seller', name: 'desk' })
+    const ring = keyring(ledger)
+    await ring.authenticate(key)
+    opened.clock.advance(-3_600_000)
+    await revokeKey(ledger, { id })
+    await expect(ring.authenticate(key)).rejects.toMatchObject({ code: 'unauthorized' })
+    await ring.close()
+  })
+
   test('cost one read a second, however busy their holder is, and no write', async () => {
     const { key } = await createKey(ledger, { scope: 'seller', name: 'desk' })
     const ring = keyring(ledger)
