@@ -1,13 +1,16 @@
 /** JSON bodies of the till's own routes. */
 import { invalid } from '../errors.ts'
+import { membersWritten } from '../models/body.ts'
 import { tooLarge } from './security.ts'
 
 /** What most routes take is a few hundred. */
 const MAX_BYTES = 64 * 1024
+/** A thousand messages fit. Hundreds of thousands, each to be checked and refused, would keep everybody waiting. */
+const MAX_VALUES = 50_000
 
 /** @throws {BursarError} invalid_request, payload_too_large */
 export async function jsonOf(request: Request, maxBytes = MAX_BYTES): Promise<unknown> {
-  const text = await textWithin(request, maxBytes)
+  const text = await textOf(request, maxBytes)
   try {
     return JSON.parse(text)
   } catch {
@@ -19,11 +22,23 @@ export async function jsonOf(request: Request, maxBytes = MAX_BYTES): Promise<un
 export async function keyedJsonOf(request: Request, maxBytes = MAX_BYTES): Promise<unknown> {
   const key = request.headers.get('idempotency-key')
   const body = await jsonOf(request, maxBytes)
-  return key === null ? body : { ...Object(body), idempotency_key: key }
+  return key === null ? body : withMembers(body, { idempotency_key: key })
 }
 
-/** A body as text. Also bounds one whose length was not declared. */
-export async function textWithin(request: Request, maxBytes: number): Promise<string> {
+/** What is no object stays as it is, to be refused: each character of a text would become a member. */
+export function withMembers(body: unknown, members: Readonly<Record<string, unknown>>): unknown {
+  return typeof body === 'object' && body !== null && !Array.isArray(body) ? { ...body, ...members } : body
+}
+
+/** JSON that can be read in no time, not read yet. @throws {BursarError} payload_too_large, invalid_request */
+export async function textOf(request: Request, maxBytes: number): Promise<string> {
+  const text = await textWithin(request, maxBytes)
+  membersWritten(text, MAX_VALUES)
+  return text
+}
+
+/** Also bounds a body whose length was not declared. */
+async function textWithin(request: Request, maxBytes: number): Promise<string> {
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of request.body ?? []) {

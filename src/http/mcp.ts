@@ -3,7 +3,7 @@ import { Hono } from 'hono'
 import type { Bursar } from '../bursar.ts'
 import type { AccountPrincipal } from '../ledger/keys.ts'
 import type { McpHttp } from '../mcp/server.ts'
-import { textWithin } from './body.ts'
+import { textOf } from './body.ts'
 import { type Authenticate, authenticated, buyer, type HttpEnv, onlyMethods } from './security.ts'
 
 export interface McpRoute {
@@ -21,7 +21,7 @@ export function mcpRoutes({ mcp, authenticate, bursarFor, maxBodyBytes }: McpRou
   app.post('/', async (c) => {
     const { url, headers, signal } = c.req.raw
     const bursar = bursarFor(buyer(c.get('principal')))
-    const body = await textWithin(c.req.raw, maxBodyBytes)
+    const body = await textOf(c.req.raw, maxBodyBytes)
     if (/^\s*\[/.test(body)) return batchRefused()
     return mcp.fetch(new Request(url, { method: 'POST', headers, body, signal }), bursar)
   })

@@ -12,8 +12,9 @@ import { invoice } from '../../tools/views.ts'
 import type { Bursar, CallModel, InvoiceView } from '../bursar.ts'
 import { BursarError } from '../errors.ts'
 import type { AccountPrincipal } from '../ledger/keys.ts'
+import { FIT_MEMBER } from '../models/fit.ts'
 import type { Runtime } from '../runtime.ts'
-import { keyedJsonOf } from './body.ts'
+import { keyedJsonOf, withMembers } from './body.ts'
 import { eventStream } from './events.ts'
 import { CHARGED } from './openapi-headers.ts'
 import type { Operation } from './operation.ts'
@@ -184,8 +185,8 @@ export function tillRoutes(options: TillRoutesOptions): Hono<HttpEnv> {
 
 /** As at the model endpoints: what the body says counts more than the header. */
 function fittedAs(header: string | undefined, body: unknown): unknown {
-  if (header === undefined) return body
-  return { bursar_fit: /^\d{1,8}$/.test(header) ? Number(header) : header, ...Object(body) }
+  if (header === undefined || Object.hasOwn(Object(body) as object, FIT_MEMBER)) return body
+  return withMembers(body, { [FIT_MEMBER]: /^\d{1,8}$/.test(header) ? Number(header) : header })
 }
 
 function knownId(given: string): string {

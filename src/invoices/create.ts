@@ -114,6 +114,8 @@ async function create(ctx: InvoiceContext, input: CreateInvoice): Promise<Invoic
 
 async function issue(ctx: InvoiceContext, draft: Draft): Promise<InvoiceView> {
   const { chain } = draft.rail
+  // Many may have come at once: those that find no room keep nobody waiting for a chain.
+  await refuseTooMany(ctx, draft.account)
   let rounds = 0
   while (rounds < MAX_ROUNDS) {
     const index = await nextIndex(ctx, chain)

@@ -11,9 +11,10 @@ export interface SignedUp {
 
 /**
  * Opens an account with a key that its holder made, in one commit. The same key opens the same account, so a request
- * whose answer got lost is safe to repeat.
+ * whose answer got lost is safe to repeat. Whoever has a hash need not have its key: of an account that the seller has
+ * named, nothing is told.
  *
- * @throws {BursarError} invalid_request; conflict (the key was revoked, or is no account's)
+ * @throws {BursarError} invalid_request; conflict (the key was revoked, or is no account's that was opened so)
  */
 export async function signUp(
   ledger: Ledger,
@@ -36,7 +37,8 @@ export async function signUp(
     ),
   ])
   const [row] = await db.query<{ id: string; account: string | null }>(
-    "SELECT id, account FROM api_key WHERE hash = ? AND scope = 'account' AND revoked_at IS NULL",
+    `SELECT k.id, k.account FROM api_key k JOIN account a ON a.id = k.account
+     WHERE k.hash = ? AND k.scope = 'account' AND k.revoked_at IS NULL AND a.external_id IS NULL`,
     [hash],
   )
   if (!row || row.account === null) throw takenKey()

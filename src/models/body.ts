@@ -27,7 +27,7 @@ const MAX_VALUES = 500_000
 export function readBody(raw: Buffer): RequestBody {
   if (!isUtf8(raw)) throw invalid('The body is not valid UTF-8.')
   const text = raw.toString('utf8')
-  const written = membersWritten(text)
+  const written = membersWritten(text, MAX_VALUES)
   const fields = parsed(text)
   const members = membersOf(text)
   if (written !== membersRead(fields)) {
@@ -56,9 +56,9 @@ export function readBody(raw: Buffer): RequestBody {
 /**
  * How many members all objects of a JSON text have, as they are written.
  *
- * @throws {BursarError} invalid_request: too many values, before they are read
+ * @throws {BursarError} invalid_request: more than so many values, before they are read
  */
-function membersWritten(text: string): number {
+export function membersWritten(text: string, mostValues: number): number {
   let members = 0
   let values = 0
   let at = 0
@@ -73,8 +73,8 @@ function membersWritten(text: string): number {
     }
     if (char === COLON) members++
     else if (char === COMMA || char === OPEN_BRACE || char === OPEN_BRACKET) values++
-    if (values > MAX_VALUES) {
-      throw invalid(`The body has more than ${MAX_VALUES} values.`, { remedy: 'Send fewer, or as text.' })
+    if (values > mostValues) {
+      throw invalid(`The body has more than ${mostValues} values.`, { remedy: 'Send fewer, or as text.' })
     }
     at++
   }

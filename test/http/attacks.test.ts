@@ -95,4 +95,38 @@ describe('a request', () => {
     await refusal(await calls.till.post(CHAT, body), 400, 'invalid_request')
     await calls.nothingHappened()
   })
+
+  test.each<[string, string, RegExp]>([
+    ['a text', `"${'a'.repeat(1_000_000)}"`, /expected object, received string/],
+    ['a list', `[${'1,'.repeat(40_000)}1]`, /expected object, received array/],
+    ['as many names', `{${'"a":1,'.repeat(60_000)}"b":1}`, /more than 50000 values/],
+  ])('in the place of a call, with %s, is refused as it is', async (_, body, detail) => {
+    for (const headers of [{ 'idempotency-key': 'one' }, { 'x-bursar-fit': '5' }]) {
+      const refused = await calls.till.post('/v1/calls', body, headers)
+      expect(refused.status).toBe(400)
+      expect(await refused.json()).toMatchObject({
+        code: 'invalid_request',
+        detail: expect.stringMatching(detail),
+      })
+    }
+    const message = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":${'['.repeat(60_000)}${']'.repeat(60_000)}}`
+    expect((await calls.till.post('/mcp', message)).status).toBe(400)
+  })
+})
+
+describe("the hash of another's key", () => {
+  test('tells nothing of an account that the seller has named', async () => {
+    await calls.restart({ signup: { open: true, perHourPerAddress: 10, perHour: 10 } })
+    const print = { key_hash: 'ab'.repeat(32), key_prefix: 'bk_aaaaaaaa' }
+    const open = (body: object, headers = {}) =>
+      fetch(`${calls.till.url}/v1/accounts`, { method: 'POST', headers, body: JSON.stringify(body) })
+    const named = await open(
+      { external_id: 'alice@example.com', ...print },
+      { 'x-api-key': await calls.till.sellerKey() },
+    )
+    expect(named.status).toBe(201)
+    const stranger = await open(print)
+    expect(stranger.status).toBe(409)
+    expect(await stranger.text()).not.toContain('alice')
+  })
 })
