@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { InvoiceView, PurseClient, PursePayment } from '../src/bursar.ts'
 import { BursarError } from '../src/errors.ts'
+import { verifyInvoice } from '../src/signed-invoice.ts'
 import { idempotencyKey, invoiceId } from './fields.ts'
 import { defineTool, type ToolContext } from './tool.ts'
 
@@ -36,6 +37,7 @@ export const payInvoice = defineTool({
   async handler(ctx, input) {
     const purse = purseOf(ctx)
     const invoice = await ctx.bursar.getInvoice(input.invoice)
+    requireSame(input.invoice, invoice)
     const payment =
       invoice.state === 'open'
         ? await purse.pay({
@@ -52,6 +54,25 @@ function purseOf(ctx: ToolContext): PurseClient {
   if (ctx.purse) return ctx.purse
   throw new BursarError('purse_unavailable', 'No purse is connected here.', {
     remedy: 'Let a wallet pay the payment URI of the invoice, or configure a purse.',
+  })
+}
+
+/**
+ * The purse pays what is signed, and the agent has seen what is not: both must be the invoice that it named. Another
+ * buyer's, from the same seller, is signed as well.
+ */
+function requireSame(asked: string, { id, rail, address, amount, signed }: InvoiceView): void {
+  const promised = verifyInvoice(signed)
+  const same =
+    asked === id &&
+    asked === promised.invoice &&
+    rail === promised.rail &&
+    address === promised.recipient &&
+    amount === promised.amount
+  if (same) return
+  throw new BursarError('invoice_not_payable', 'The till shows one invoice and has signed another.', {
+    remedy: 'Do not pay it. Tell the human who chose this till.',
+    details: { reason: 'mismatch' },
   })
 }
 
