@@ -14,6 +14,7 @@ import type { AccountService } from './http/account-routes.ts'
 import type { ReadinessCheck } from './http/health.ts'
 import type { Readings } from './http/metrics.ts'
 import { limitedKeys, rateLimiter } from './http/rate-limit.ts'
+import type { Authenticate } from './http/security.ts'
 import { forBuyer } from './invoices/buyers.ts'
 import { createChanges } from './invoices/changes.ts'
 import { type ClaimPayment, claimPayment } from './invoices/claim.ts'
@@ -47,7 +48,7 @@ export interface Till {
   readonly degraded: () => string[]
   /** What can be read off now, for /metrics. */
   readonly readings: () => Promise<Readings>
-  readonly authenticate: (key: string) => Promise<Principal>
+  readonly authenticate: Authenticate
   /** What managing accounts, agents and keys needs. */
   readonly accounts: AccountService
   /** What model calls need, for the endpoints that forward them as they come. */
@@ -144,11 +145,7 @@ function callSettings({ calls }: ConfigFile): Pick<CallContext, 'fitFloorTokens'
 }
 
 /** Whom a key speaks for, within the limits of requests. */
-function authenticator(
-  { rate_limits: limits }: ConfigFile,
-  keys: Keyring,
-  runtime: Runtime,
-): (key: string) => Promise<Principal> {
+function authenticator({ rate_limits: limits }: ConfigFile, keys: Keyring, runtime: Runtime): Authenticate {
   const authenticate = (key: string): Promise<Principal> => keys.authenticate(key)
   if (!limits) return authenticate
   const { per_minute: count, burst = count, account_per_minute: ofAccount = count * 10 } = limits

@@ -1,7 +1,7 @@
 /** JSON bodies of the till's own routes. */
 import { invalid } from '../errors.ts'
 import { membersWritten } from '../models/body.ts'
-import { tooLarge } from './security.ts'
+import { requireStillInForce, tooLarge } from './security.ts'
 
 /** What most routes take is a few hundred. */
 const MAX_BYTES = 64 * 1024
@@ -30,9 +30,10 @@ export function withMembers(body: unknown, members: Readonly<Record<string, unkn
   return typeof body === 'object' && body !== null && !Array.isArray(body) ? { ...body, ...members } : body
 }
 
-/** JSON that can be read in no time, not read yet. @throws {BursarError} payload_too_large, invalid_request */
+/** JSON that can be read in no time, not read yet. @throws {BursarError} payload_too_large, unauthorized, invalid_request */
 export async function textOf(request: Request, maxBytes: number): Promise<string> {
   const text = await textWithin(request, maxBytes)
+  await requireStillInForce(request)
   membersWritten(text, MAX_VALUES)
   return text
 }

@@ -20,6 +20,7 @@ import {
   type CheckHost,
   challenge,
   hasKey,
+  principalAgain,
   principalOf,
   wrongMethod,
 } from './security.ts'
@@ -41,6 +42,8 @@ export interface ModelRoutes {
 
 /** What the largest of the providers take: long conversations with images. */
 const MAX_BODY_BYTES = 32 * 1024 * 1024
+/** What arrives faster is not looked at again: as long as another process may take a key that was revoked here. */
+const SLOW_MS = 1_000
 const MODELS = '/v1/models'
 /** Claude Code looks whether its API is there, without a key. */
 const HELLO = '/api/hello'
@@ -88,7 +91,11 @@ async function answerCall(
     const client = clientOf(response)
     options.clients.add(client)
     try {
-      const answer = await forward(options.calls, caller, await callOf(endpoint, request), client)
+      const { now } = options.calls.ledger.runtime
+      const admittedAt = now()
+      const call = await callOf(endpoint, request)
+      if (now() - admittedAt >= SLOW_MS) await requireStillInForce(options, request)
+      const answer = await forward(options.calls, caller, call, client)
       if (answer) {
         response.writeHead(200, { ...answer.headers, 'content-length': answer.body.length }).end(answer.body)
       } else {
@@ -98,6 +105,14 @@ async function answerCall(
       options.clients.delete(client)
     }
   })
+}
+
+/** While its body came slowly, the key may have been revoked. @throws {BursarError} unauthorized */
+async function requireStillInForce(
+  { authenticate }: ModelRoutesOptions,
+  request: IncomingMessage,
+): Promise<void> {
+  await principalAgain(authenticate, header(request, 'authorization'), header(request, 'x-api-key'))
 }
 
 async function answerModels(

@@ -4,6 +4,7 @@
  */
 import { BursarError } from '../errors.ts'
 import type { Principal } from '../ledger/keys.ts'
+import type { Authenticate } from './security.ts'
 
 export interface Rate {
   /** How many in this time, on average. */
@@ -58,8 +59,8 @@ export function limitedKeys(
   authenticate: (key: string) => Promise<Principal>,
   keys: RateLimiter,
   accounts: RateLimiter,
-): (key: string) => Promise<Principal> {
-  return async (key) => {
+): Authenticate {
+  const limited = async (key: string): Promise<Principal> => {
     const principal = await authenticate(key)
     if (principal.scope === 'seller') return principal
     const own = keys.waitFor(principal.key)
@@ -69,4 +70,5 @@ export function limitedKeys(
     accounts.take(principal.account)
     return principal
   }
+  return Object.assign(limited, { again: authenticate })
 }

@@ -91,7 +91,24 @@ export function onlyMethods(...methods: readonly string[]): MiddlewareHandler {
   }
 }
 
-export type Authenticate = (key: string) => Promise<Principal>
+export interface Authenticate {
+  (key: string): Promise<Principal>
+  /** The same, of a request that has been counted already. Absent: nothing is counted. */
+  readonly again?: (key: string) => Promise<Principal>
+}
+
+/** What to ask when a request has arrived whole. */
+const arriving = new WeakMap<Request, () => Promise<unknown>>()
+
+/**
+ * To be awaited after a body was read. It may have come slowly, and its key been revoked meanwhile: a stolen key could
+ * otherwise be used long after, on connections that were opened before.
+ *
+ * @throws {BursarError} unauthorized
+ */
+export async function requireStillInForce(request: Request): Promise<void> {
+  await arriving.get(request)?.()
+}
 
 /**
  * Whom a request speaks for: `Authorization: Bearer KEY` or `x-api-key: KEY`.
@@ -111,6 +128,15 @@ export function principalOf(
   })
 }
 
+/** The same once more, for what takes longer. It counts as no further request. @throws {BursarError} unauthorized */
+export function principalAgain(
+  authenticate: Authenticate,
+  authorization: string | undefined,
+  apiKey: string | undefined,
+): Promise<Principal> {
+  return principalOf(authenticate.again ?? authenticate, authorization, apiKey)
+}
+
 /** What RFC 6750 wants beside a 401. */
 export function challenge(keyGiven: boolean): { readonly 'www-authenticate': string } {
   return { 'www-authenticate': `Bearer realm="bursar"${keyGiven ? ', error="invalid_token"' : ''}` }
@@ -122,6 +148,7 @@ export function authenticated(authenticate: Authenticate): MiddlewareHandler<Htt
     const [authorization, apiKey] = [c.req.header('authorization'), c.req.header('x-api-key')]
     try {
       c.set('principal', await principalOf(authenticate, authorization, apiKey))
+      arriving.set(c.req.raw, () => principalAgain(authenticate, authorization, apiKey))
     } catch (thrown) {
       const error = toBursarError(thrown)
       if (error.code !== 'unauthorized') throw error

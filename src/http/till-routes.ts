@@ -24,7 +24,7 @@ import {
   buyer,
   type HttpEnv,
   onlyMethods,
-  principalOf,
+  principalAgain,
 } from './security.ts'
 
 /** A conversation; the same as over MCP. */
@@ -177,7 +177,7 @@ export function tillRoutes(options: TillRoutesOptions): Hono<HttpEnv> {
   app.get('/invoices/:id/events', async (c) => {
     const id = knownId(c.req.param('id'))
     const [authorization, apiKey] = [c.req.header('authorization'), c.req.header('x-api-key')]
-    const again = () => principalOf(authenticate, authorization, apiKey)
+    const again = () => principalAgain(authenticate, authorization, apiKey)
     return watch(options, bursarFor(buyer(c.get('principal'))), id, again)
   })
   return app
@@ -233,15 +233,13 @@ async function watch(
   })
 }
 
-/** A key that makes too many requests is in force all the same. @throws {BursarError} database_unavailable */
+/** @throws {BursarError} database_unavailable */
 async function isInForce(authenticateAgain: () => Promise<unknown>): Promise<boolean> {
   try {
     await authenticateAgain()
     return true
   } catch (error) {
-    const code = error instanceof BursarError ? error.code : null
-    if (code === 'unauthorized') return false
-    if (code === 'rate_limited') return true
+    if (error instanceof BursarError && error.code === 'unauthorized') return false
     throw error
   }
 }

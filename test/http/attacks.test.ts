@@ -1,4 +1,6 @@
 /** What a hostile buyer does with a key of its own, and what becomes of it. */
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { listKeys, revokeKey } from '../../src/ledger/keys.ts'
 import { readEvents } from '../../src/sdk/events.ts'
@@ -63,6 +65,48 @@ describe('a key that is revoked', () => {
       states.push(data['state'] ?? data)
     }
     expect(states).toEqual(['processing', 'processing', 'paid', { timed_out: false }])
+  })
+})
+
+describe('a request that arrives slowly', () => {
+  test.each<[string, object]>([
+    [CHAT, ASK],
+    ['/v1/calls', { model: 'echo', messages: [{ role: 'user', content: 'Good day?' }] }],
+    ['/v1/holds', { amount: '0.1' }],
+    ['/mcp', { jsonrpc: '2.0', id: 1, method: 'tools/list' }],
+  ])('at %s is refused when its key was revoked meanwhile', async (path, request) => {
+    const { key, url, server } = calls.till
+    await fetch(`${url}/v1/balance`, { headers: { 'x-api-key': key } })
+    const body = JSON.stringify(request)
+    const socket = connect(server.port, '127.0.0.1')
+    let heard = ''
+    socket.on('data', (data: Buffer) => {
+      heard += data.toString()
+    })
+    const head = [
+      `POST ${path} HTTP/1.1`,
+      'host: localhost',
+      `x-api-key: ${key}`,
+      'content-type: application/json',
+      'accept: application/json, text/event-stream',
+      `content-length: ${body.length}`,
+      'connection: close',
+      'expect: 100-continue',
+    ]
+    socket.write(`${head.join('\r\n')}\r\n\r\n`)
+    await expect.poll(() => heard).toMatch(/^HTTP\/1\.1 100 /)
+    socket.write(body.slice(0, 5))
+    const revoked = await fetch(`${url}/v1/keys/${await buyersKeyId()}`, {
+      method: 'DELETE',
+      headers: { 'x-api-key': await calls.till.sellerKey() },
+    })
+    expect(revoked.status).toBe(200)
+    calls.till.clock.advance(1_000)
+    const closed = once(socket, 'close')
+    socket.write(body.slice(5))
+    await closed
+    expect(heard).toMatch(/HTTP\/1\.1 401 [^]*unauthorized/)
+    await calls.nothingHappened()
   })
 })
 
