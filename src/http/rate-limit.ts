@@ -29,6 +29,12 @@ export function rateLimiter(now: () => number, { count, perMs, burst }: Rate): R
   const fullAt = new Map<string, number>()
   let sweepAbove = SWEEP_ABOVE
 
+  /** Further ahead than any bucket can be: the clock was set back since, and the bucket counts as full. */
+  function fullOf(name: string): number {
+    const full = fullAt.get(name) ?? 0
+    return full - now() > each * (burst + 1) ? 0 : full
+  }
+
   function sweep(): void {
     const at = now()
     for (const [name, full] of fullAt) if (full <= at) fullAt.delete(name)
@@ -36,9 +42,9 @@ export function rateLimiter(now: () => number, { count, perMs, burst }: Rate): R
   }
 
   return {
-    waitFor: (name) => Math.max(0, Math.ceil((fullAt.get(name) ?? 0) - now() - tolerance)),
+    waitFor: (name) => Math.max(0, Math.ceil(fullOf(name) - now() - tolerance)),
     take(name) {
-      fullAt.set(name, Math.max(fullAt.get(name) ?? 0, now()) + each)
+      fullAt.set(name, Math.max(fullOf(name), now()) + each)
       if (fullAt.size > sweepAbove) sweep()
     },
   }

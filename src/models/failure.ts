@@ -139,10 +139,14 @@ function proseOf(answer: JsonObject | null, { upstream }: Model): string | null 
   const { api_key: key, origin } = upstream
   const said = asRecord(answer?.['error'])?.['message'] ?? answer?.['message']
   if (typeof said !== 'string' || said === '') return null
-  return said
-    .slice(0, MAX_PROSE)
-    .replaceAll(key ?? '\0', '[secret]')
-    .replaceAll(/\b(?:sk|bk|key|pk)[-_][\w-]{6,}/g, '[secret]')
-    .replaceAll(origin, '[upstream]')
-    .replaceAll(/\p{Cc}+/gu, ' ')
+  return (
+    said
+      .slice(0, 2 * MAX_PROSE)
+      .replaceAll(key ?? '\0', '[secret]')
+      .replaceAll(/\b(?:sk|bk|key|pk)[-_][\w-]{6,}/g, '[secret]')
+      .replaceAll(origin, '[upstream]')
+      .replaceAll(/\p{Cc}+/gu, ' ')
+      // Last: half a key would not be known for one.
+      .slice(0, MAX_PROSE)
+  )
 }

@@ -5,6 +5,8 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { listKeys, revokeKey } from '../../src/ledger/keys.ts'
 import { readEvents } from '../../src/sdk/events.ts'
 import { ASK, CHAT, callSuite, refusal } from '../support/calls.ts'
+import { UPSTREAM_KEY } from '../support/models.ts'
+import { answers } from '../support/upstream.ts'
 
 const calls = callSuite()
 
@@ -155,6 +157,18 @@ describe('a request', () => {
     }
     const message = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":${'['.repeat(60_000)}${']'.repeat(60_000)}}`
     expect((await calls.till.post('/mcp', message)).status).toBe(400)
+  })
+})
+
+describe("the seller's key at an upstream", () => {
+  test('is told in no part, wherever a long answer is cut', async () => {
+    const cuts = [1_984, 1_990, 1_996]
+    for (const before of cuts) {
+      const message = `${'x'.repeat(before - 1)} ${UPSTREAM_KEY} is not a key that may do this.`
+      calls.upstream.behave(answers(400, { error: { message } }))
+      const body = await refusal(await calls.till.post(CHAT, ASK), 400, 'invalid_request')
+      expect(JSON.stringify(body)).not.toContain(UPSTREAM_KEY.slice(0, 4))
+    }
   })
 })
 
