@@ -6,12 +6,18 @@ import { checkInput } from '../../tools/tool.ts'
 import type { InvoiceView, PaymentClaim } from '../bursar.ts'
 import { BursarError } from '../errors.ts'
 import type { ClaimPayment } from '../invoices/claim.ts'
+import type { Runtime } from '../runtime.ts'
 import { jsonOf } from './body.ts'
 import type { Operation } from './operation.ts'
+import { type RateLimiter, rateLimited, rateLimiter } from './rate-limit.ts'
 import { type Authenticate, authenticated, type HttpEnv, onlyMethods } from './security.ts'
 import { signedInvoice } from './till-routes.ts'
 
+/** Each asks an endpoint several times, which the seller pays for; one that came too early is repeated in a minute. */
+const CLAIMS = { count: 20, perMs: 60_000, burst: 20 }
+
 export interface ClaimRoutesOptions {
+  readonly runtime: Pick<Runtime, 'now'>
   readonly authenticate: Authenticate
   readonly claimPayment: (claim: ClaimPayment) => Promise<InvoiceView>
 }
@@ -43,7 +49,8 @@ export const claimOperations: readonly Operation[] = [
 ]
 
 /** Mounted at `/v1`. Safe to repeat. An account claims for its own invoices, the seller for anybody's. */
-export function claimRoutes({ authenticate, claimPayment }: ClaimRoutesOptions): Hono<HttpEnv> {
+export function claimRoutes({ runtime, authenticate, claimPayment }: ClaimRoutesOptions): Hono<HttpEnv> {
+  const limiter = rateLimiter(() => runtime.now(), CLAIMS)
   const app = new Hono<HttpEnv>()
   app.use('/invoices/:id/claim', onlyMethods('POST'), authenticated(authenticate))
   app.post('/invoices/:id/claim', async (c) => {
@@ -54,7 +61,15 @@ export function claimRoutes({ authenticate, claimPayment }: ClaimRoutesOptions):
     const input = checkInput({ name: '/v1/invoices/:id/claim', input: claimInput }, await jsonOf(c.req.raw))
     const principal = c.get('principal')
     const whose = principal.scope === 'seller' ? {} : { account: principal.account }
+    if (principal.scope !== 'seller') limited(limiter, principal.account)
     return c.json(await claimPayment({ ...whose, invoice: id.data, ...input }))
   })
   return app
+}
+
+/** @throws {BursarError} rate_limited */
+function limited(limiter: RateLimiter, account: string): void {
+  const wait = limiter.waitFor(account)
+  if (wait > 0) throw rateLimited('This account claims too many payments.', wait)
+  limiter.take(account)
 }

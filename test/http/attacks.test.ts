@@ -160,6 +160,28 @@ describe('a request', () => {
   })
 })
 
+describe('claims of payments', () => {
+  test('that nobody made are limited: each asks an endpoint that the seller pays for', async () => {
+    const made = await calls.till.post('/v1/invoices', { rail: 'ethereum:ETH', pack: 'small' })
+    const { id } = (await made.json()) as { id: string }
+    const claim = async (n: number, headers = {}) =>
+      (
+        await calls.till.post(
+          `/v1/invoices/${id}/claim`,
+          { txid: `0x${String(n).padStart(64, '0')}` },
+          headers,
+        )
+      ).status
+    for (let n = 0; n < 20; n++) expect(await claim(n)).toBe(404)
+    expect(await claim(20)).toBe(429)
+    const seller = { authorization: `Bearer ${await calls.till.sellerKey()}` }
+    expect(await claim(20, seller)).toBe(404)
+    calls.till.clock.advance(3_000)
+    expect(await claim(20)).toBe(404)
+    expect(await claim(21)).toBe(429)
+  })
+})
+
 describe("the seller's key at an upstream", () => {
   test('is told in no part, wherever a long answer is cut', async () => {
     const cuts = [1_984, 1_990, 1_996]

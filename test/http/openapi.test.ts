@@ -76,7 +76,7 @@ describe('the description', () => {
     const signup = { open: false, perHourPerAddress: 1, perHour: 1 }
     const served = [
       accountRoutes({ ledger, keys, signup, proxies: 0, authenticate: refuse }),
-      claimRoutes({ authenticate: refuse, claimPayment: refuse }),
+      claimRoutes({ runtime, authenticate: refuse, claimPayment: refuse }),
       holdRoutes({ ledger, authenticate: refuse }),
       tillRoutes({ runtime, authenticate: refuse, bursarFor, stopping: AbortSignal.abort() }),
     ].flatMap(({ routes }) => routes.filter(({ method }) => method !== 'ALL'))
