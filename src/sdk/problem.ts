@@ -55,12 +55,18 @@ async function textWithin(response: Response): Promise<string> {
   const decoder = new TextDecoder()
   let text = ''
   let bytes = 0
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length
-    if (bytes > MAX_BYTES) throw new Error('the answer is too long')
-    text += decoder.decode(chunk, { stream: true })
+  // Not `for await`: some browsers' streams cannot be iterated.
+  const reader = response.body?.getReader()
+  for (;;) {
+    const { done, value } = (await reader?.read()) ?? { done: true }
+    if (done) return text
+    bytes += value.length
+    if (bytes > MAX_BYTES) {
+      await reader?.cancel()
+      throw new Error('the answer is too long')
+    }
+    text += decoder.decode(value, { stream: true })
   }
-  return text
 }
 
 /** On one line, as long as a till's own sentences are. */
