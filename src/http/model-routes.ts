@@ -24,6 +24,7 @@ import {
   principalOf,
   wrongMethod,
 } from './security.ts'
+import { createSlots } from './slots.ts'
 
 export interface ModelRoutesOptions {
   readonly calls: CallContext
@@ -50,12 +51,12 @@ const HELLO = '/api/hello'
 
 export function modelRoutes(options: ModelRoutesOptions): ModelRoutes {
   const endpoints = new Map(ENDPOINTS.map((endpoint) => [endpoint.route, endpoint]))
-  const running = new Set<Promise<void>>()
-  const clients = new Set<HttpClient>()
+  const running = createSlots<HttpClient>()
 
-  function track(task: Promise<void>): void {
-    running.add(task)
-    void task.finally(() => running.delete(task))
+  function track(response: ServerResponse, answer: (client: HttpClient) => Promise<void>): void {
+    const client = clientOf(response)
+    const slot = running.add(client)
+    void answer(client).finally(() => running.remove(slot))
   }
 
   return {
@@ -64,45 +65,43 @@ export function modelRoutes(options: ModelRoutesOptions): ModelRoutes {
       const queryAt = url.indexOf('?')
       const path = queryAt === -1 ? url : url.slice(0, queryAt)
       const endpoint = endpoints.get(path)
-      if (endpoint) track(answerCall({ ...options, clients }, endpoint, request, response))
-      else if (path === MODELS || path.startsWith(`${MODELS}/`))
-        track(answerModels(options, path, request, response))
-      else if (path === HELLO) response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+      if (endpoint) {
+        track(response, (client) => answerCall(options, endpoint, { request, response, client }))
+      } else if (path === MODELS || path.startsWith(`${MODELS}/`)) {
+        track(response, () => answerModels(options, path, request, response))
+      } else if (path === HELLO) response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
       else return false
       return true
     },
     stop() {
-      for (const client of clients) client.stop()
+      for (const client of running.all()) client.stop()
     },
-    async idle() {
-      while (running.size > 0) await Promise.all(running)
-    },
+    idle: running.empty,
   }
 }
 
+interface Called {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly client: HttpClient
+}
+
 async function answerCall(
-  options: ModelRoutesOptions & { readonly clients: Set<HttpClient> },
+  options: ModelRoutesOptions,
   endpoint: Endpoint,
-  request: IncomingMessage,
-  response: ServerResponse,
+  { request, response, client }: Called,
 ): Promise<void> {
   await guarded(options, endpoint.format, request, response, async () => {
     const caller = await admit(options, request, 'POST')
-    const client = clientOf(response)
-    options.clients.add(client)
-    try {
-      const { now } = options.calls.ledger.runtime
-      const admittedAt = now()
-      const call = await callOf(endpoint, request)
-      if (now() - admittedAt >= SLOW_MS) await requireStillInForce(options, request)
-      const answer = await forward(options.calls, caller, call, client)
-      if (answer) {
-        response.writeHead(200, { ...answer.headers, 'content-length': answer.body.length }).end(answer.body)
-      } else {
-        response.end()
-      }
-    } finally {
-      options.clients.delete(client)
+    const { now } = options.calls.ledger.runtime
+    const admittedAt = now()
+    const call = await callOf(endpoint, request)
+    if (now() - admittedAt >= SLOW_MS) await requireStillInForce(options, request)
+    const answer = await forward(options.calls, caller, call, client)
+    if (answer) {
+      response.writeHead(200, { ...answer.headers, 'content-length': answer.body.length }).end(answer.body)
+    } else {
+      response.end()
     }
   })
 }
