@@ -30,6 +30,8 @@ export interface OpenDb {
   readonly busyTimeoutMs?: number
   /** Commits to a file after which they are made in a thread of their own (file-writer.ts). */
   readonly threadAfter?: number
+  /** How long a commit relies on the file being where it was (local.ts). */
+  readonly placeMs?: number
 }
 
 /**
@@ -51,6 +53,7 @@ export async function openDb({
   migrations,
   busyTimeoutMs = 1_000,
   threadAfter,
+  placeMs,
 }: OpenDb): Promise<Db> {
   const remote = !url.startsWith('file:')
   if (/:memory:|[?&]mode=memory/.test(url)) {
@@ -85,7 +88,9 @@ export async function openDb({
     )
     const writer = createWriter({
       runtime,
-      to: remote ? { client: server(1) } : opening(openFileWriter({ ...file, threadAfter })),
+      to: remote
+        ? { client: server(1) }
+        : opening(openFileWriter({ ...file, threadAfter, ...(placeMs === undefined ? {} : { placeMs }) })),
     })
     const db: Db = {
       query: (sql, args) => reader.query(sql, args),

@@ -16,7 +16,7 @@ export interface FileWriter {
   close(): Promise<void>
 }
 
-export interface FileWriterOptions extends Pick<LocalOptions, 'path' | 'busyTimeoutMs' | 'file'> {
+export interface FileWriterOptions extends Pick<LocalOptions, 'path' | 'busyTimeoutMs' | 'file' | 'placeMs'> {
   /**
    * Small commits after which the thread is started; a large one counts as many. Here goes on until it is ready. A
    * command, or one agent's own server, hardly ever gets there. 0: the first commit waits for it.

@@ -38,7 +38,7 @@ describe.each([
   beforeEach(async () => {
     // The only one on the file.
     await t.db.close()
-    db = await openDb({ url: t.url, runtime: t.runtime, migrations: items, threadAfter })
+    db = await openDb({ url: t.url, runtime: t.runtime, migrations: items, threadAfter, placeMs: 0 })
     await insert(1n)
   })
 

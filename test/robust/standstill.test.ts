@@ -95,7 +95,9 @@ test('a database that cannot be written: its file was moved away', async () => {
     for (const end of ['', '-wal', '-shm']) await rename(from + end, to + end)
   }
   await move(database, `${database}.kept`)
-  expect(await shop.call('while it is gone')).toMatchObject({ status: 503 })
+  // It is looked for ten times a second.
+  const status = async () => (await shop.call(world.runtime.id('key'))).status
+  await expect.poll(status, { timeout: 10_000 }).toBe(503)
   const ready = await shop.get('/readyz')
   expect(ready).toMatchObject({ status: 503, body: { code: 'database_unavailable', failing: ['database'] } })
   await move(`${database}.kept`, database)
