@@ -27,7 +27,7 @@ export interface LocalOptions {
 
 /**
  * Not at each commit: where the system keeps fine timestamps (Linux 6.13), to ask for a file's status makes the next write
- * change its inode as well, and the sync after it wait for that: a tenth of a lone caller's time.
+ * change its inode as well, and the sync after it wait for that: an eighth of what a lone caller gets.
  */
 const PLACE_MS = 100
 
