@@ -4,7 +4,6 @@
  * twice, in any number of processes, and none without an invoice that watches it.
  */
 import { createHash } from 'node:crypto'
-import { encodeTime } from 'ulid'
 import type { CreateInvoice as CreateInput, InvoiceView } from '../bursar.ts'
 import { type Chain, type Recipient, splitRail } from '../chains/chain.ts'
 import { type Sale, saleOf } from '../credits/packs.ts'
@@ -30,6 +29,7 @@ import { ensureCursor } from './cursor.ts'
 import { stillBound } from './deployment.ts'
 import { DUST_SATOSHI, DUST_USD } from './pricing.ts'
 import { findInvoice, type InvoiceRecord } from './records.ts'
+import { refuseTooMany, roomForOne } from './room.ts'
 import { inTurn } from './turns.ts'
 import { viewOf } from './view.ts'
 
@@ -195,38 +195,6 @@ function reserveAddress(chain: Chain, { index, recipient, at, raced }: Reservati
        VALUES (?, ?, ?, ?, ?, ?)`,
       [recipient.address, chain.family, key, BigInt(index), recipient.path, BigInt(at)],
     ),
-  ]
-}
-
-/** Before the chain and the rates are asked; the commit asks again. @throws {BursarError} rate_limited */
-async function refuseTooMany(ctx: InvoiceContext, account: string): Promise<void> {
-  for (const { sql, args, error } of roomOf(ctx, account)) {
-    const [row] = await ctx.db.query<{ fits: bigint }>(`SELECT ${sql} AS fits`, args)
-    if (row?.fits !== 1n) throw error
-  }
-}
-
-function roomForOne(ctx: InvoiceContext, account: string): Statement[] {
-  return roomOf(ctx, account).map(({ sql, args, error }) => guard(sql, args, () => error))
-}
-
-/**
- * Whether an account has room for one more open invoice. Each takes an address, which is watched long after; whoever
- * signs up could otherwise have any number. An id begins with its time, so that older ones are not looked at.
- */
-function roomOf({ runtime, lockMs, maxOpen }: InvoiceContext, account: string) {
-  if (maxOpen === undefined) return []
-  const now = runtime.now()
-  const oldest = `inv_${encodeTime(Math.max(0, now - lockMs), 10)}`
-  return [
-    {
-      sql: `(SELECT count(*) FROM invoice i WHERE i.account = ? AND i.id >= ? AND i.expires_at > ?
-         AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.invoice = i.id)) < ?`,
-      args: [account, oldest, BigInt(now), BigInt(maxOpen)],
-      error: new BursarError('rate_limited', `This account has ${maxOpen} open invoices without a payment.`, {
-        remedy: 'Pay one of them, or wait until they have expired.',
-      }),
-    },
   ]
 }
 
