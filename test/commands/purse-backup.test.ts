@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { statement } from '../../src/db/db.ts'
 import { openPurseDatabase } from '../../src/purse/database.ts'
-import { systemRuntime } from '../../src/runtime.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { answerOf, run } from '../support/program.ts'
 
-const runtime = systemRuntime('silent')
+const runtime = seededRuntime()
 let folder: string
 let env: Record<string, string>
 

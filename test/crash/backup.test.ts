@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openSnapshot } from '../../src/db/snapshot.ts'
-import { systemRuntime } from '../../src/runtime.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { readLog } from './acknowledged.ts'
 import { compare } from './compare.ts'
 import { createDice } from './dice.ts'
@@ -27,7 +27,7 @@ afterAll(async () => {
 })
 
 async function rows<T>(sql: string): Promise<T[]> {
-  const snapshot = await openSnapshot({ url: `file:${stage.database}`, runtime: systemRuntime('silent') })
+  const snapshot = await openSnapshot({ url: `file:${stage.database}`, runtime: seededRuntime() })
   try {
     return await snapshot.query<T>(sql)
   } finally {

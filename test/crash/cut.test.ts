@@ -9,7 +9,7 @@ import * as fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openDb } from '../../src/db/client.ts'
 import { statement } from '../../src/db/db.ts'
-import { systemRuntime } from '../../src/runtime.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { dump } from '../support/dump.ts'
 import { type Acknowledged, createLog, type Log, readLog } from './acknowledged.ts'
 import { compare } from './compare.ts'
@@ -17,7 +17,7 @@ import { compareCut, survivingFrame, TAILS, writeCut } from './cut.ts'
 import { startTeller, type Teller } from './teller.ts'
 import { copyDatabase, readWal, type Wal, walPosition } from './wal.ts'
 
-const runtime = systemRuntime('silent')
+const runtime = seededRuntime()
 
 let folder: string
 let files = 0

@@ -12,8 +12,8 @@ import type { Db } from '../../src/db/db.ts'
 import { createAccount } from '../../src/ledger/accounts.ts'
 import { grantStatements } from '../../src/ledger/grant.ts'
 import { openLedger } from '../../src/ledger/open.ts'
-import { systemRuntime } from '../../src/runtime.ts'
 import { checkBooks } from '../support/books.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { completes, refuses, type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
 
 const CALLER = fileURLToPath(new URL('children/caller.ts', import.meta.url))
@@ -27,7 +27,7 @@ let upstream: ScriptedUpstream
 let db: Db
 let refused: number
 let lowest: bigint
-const runtime = systemRuntime('silent')
+const runtime = seededRuntime()
 const stopping: (() => void)[] = []
 
 beforeEach(async () => {

@@ -8,7 +8,7 @@ import { BursarError } from '../../src/errors.ts'
 import { openMetrics, type Readings } from '../../src/http/metrics.ts'
 import { startHttp } from '../../src/http/server.ts'
 import { createKey } from '../../src/ledger/keys.ts'
-import { systemRuntime } from '../../src/runtime.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { type TestLedger, testLedger } from '../support/database.ts'
 import { memoryTill } from '../support/memory-bursar.ts'
 import { type Server, serve } from '../support/program.ts'
@@ -131,7 +131,7 @@ describe('who may read', () => {
     headers: Record<string, string> = {},
   ): Promise<number | undefined> {
     const server = await startHttp({
-      runtime: systemRuntime('silent'),
+      runtime: seededRuntime(),
       version: '0.0.0-test',
       host: '127.0.0.1',
       port: 0,

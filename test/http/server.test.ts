@@ -5,7 +5,8 @@ import { BursarError } from '../../src/errors.ts'
 import type { ReadinessCheck } from '../../src/http/health.ts'
 import { type HttpServer, startHttp } from '../../src/http/server.ts'
 import type { Principal } from '../../src/ledger/keys.ts'
-import { type Runtime, systemRuntime } from '../../src/runtime.ts'
+import type { Runtime } from '../../src/runtime.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { connect, GENERATIONS } from '../support/mcp-clients.ts'
 import { inspectorSuite } from '../support/mcp-inspector.ts'
 import { mcpSuite } from '../support/mcp-suite.ts'
@@ -21,7 +22,7 @@ const KEYS: Record<string, Principal> = {
 async function serve(
   till: MemoryTill,
   checks: readonly ReadinessCheck[] = [],
-  runtime: Runtime = systemRuntime('silent'),
+  runtime: Runtime = seededRuntime(),
 ): Promise<HttpServer> {
   return startHttp({
     runtime,
@@ -313,7 +314,7 @@ describe('HTTP server', () => {
 
   test('says which port is taken', async () => {
     const taken = startHttp({
-      runtime: systemRuntime('silent'),
+      runtime: seededRuntime(),
       version: '0',
       host: '127.0.0.1',
       port: server.port,

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openTillKey } from '../../src/invoices/till-key.ts'
-import { systemRuntime } from '../../src/runtime.ts'
 import { payeeOf, signInvoice, verifyInvoice } from '../../src/signed-invoice.ts'
+import { seededRuntime } from '../support/chance.ts'
 
 let parent: string
 let dataDir: string
@@ -15,7 +15,7 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(parent, { recursive: true, force: true }))
 
-const runtime = systemRuntime('silent')
+const runtime = seededRuntime()
 const open = (path?: string) => openTillKey({ dataDir, runtime, ...(path === undefined ? {} : { path }) })
 
 describe("the till's key", () => {

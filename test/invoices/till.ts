@@ -15,7 +15,8 @@ import { moveCursor } from '../../src/invoices/cursor.ts'
 import { openTillKey } from '../../src/invoices/till-key.ts'
 import { openRates } from '../../src/rates/open.ts'
 import type { Rates } from '../../src/rates/rates.ts'
-import { type Runtime, systemRuntime } from '../../src/runtime.ts'
+import type { Runtime } from '../../src/runtime.ts'
+import { seededRuntime } from '../support/chance.ts'
 
 /** Account keys of the well-known mnemonic "test test ... junk": m/44'/60'/0' and m/84'/1'/0'. */
 export const EVM_XPUB =
@@ -83,7 +84,7 @@ export async function openTill(options: TillOptions = {}): Promise<Till> {
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'bursar-invoices-'))
   const url = `file:${join(dir, 'till.db')}`
   const clock = { now: options.at ?? 0 }
-  const system = systemRuntime('silent')
+  const system = seededRuntime()
   const runtime: Runtime = {
     ...system,
     ...(options.at === undefined ? {} : { now: () => clock.now }),

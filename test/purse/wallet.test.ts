@@ -5,11 +5,11 @@ import { parseTransaction, recoverTransactionAddress } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createWallet, openWallet, refuseTestKey, walletAddress } from '../../src/purse/wallet.ts'
-import { systemRuntime } from '../../src/runtime.ts'
 import { anvilAccounts } from '../support/anvil.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { type Folder, makeFolder } from './support/fixture.ts'
 
-const runtime = systemRuntime('silent')
+const runtime = seededRuntime()
 const password = 'correct horse battery staple'
 let folder: Folder
 let made: { address: string; path: string }

@@ -8,10 +8,11 @@ import { startHttp } from '../../src/http/server.ts'
 import { createAccount } from '../../src/ledger/accounts.ts'
 import { createKey } from '../../src/ledger/keys.ts'
 import { type Verified, verifyDatabase } from '../../src/ledger/verify/verify.ts'
-import { systemRuntime } from '../../src/runtime.ts'
+import type { Runtime } from '../../src/runtime.ts'
 import { openTillLedger } from '../../src/till-ledger.ts'
 import { SHOP_KEY } from '../invoices/shop.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
 
 export interface World {
@@ -20,7 +21,7 @@ export interface World {
   readonly upstream: ScriptedUpstream
   /** For a till on this file; everything else of it lies in `folder`. */
   settings(database: string): Settings
-  readonly runtime: ReturnType<typeof systemRuntime>
+  readonly runtime: Runtime
   stop(): Promise<void>
 }
 
@@ -65,7 +66,7 @@ export async function startWorld(): Promise<World> {
     folder,
     anvil,
     upstream,
-    runtime: systemRuntime('silent'),
+    runtime: seededRuntime(),
     settings: (database) =>
       readSettings({
         env: { BURSAR_CONFIG: config, BURSAR_DATA: folder, BURSAR_DB: database },

@@ -7,9 +7,9 @@ import { openDb } from '../../src/db/client.ts'
 import { grantStatements } from '../../src/ledger/grant.ts'
 import { createKey, keyring } from '../../src/ledger/keys.ts'
 import { openLedger } from '../../src/ledger/open.ts'
-import { systemRuntime } from '../../src/runtime.ts'
 import { meter } from '../../src/sdk/meter.ts'
 import { openTill } from '../../src/till.ts'
+import { seededRuntime } from '../support/chance.ts'
 
 test('serves on the database of the till, for keys and for accounts by their name', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'bursar-in-process-'))
@@ -22,7 +22,7 @@ test('serves on the database of the till, for keys and for accounts by their nam
     const { account } = await alice.getBalance()
 
     // The seller's own process, beside it.
-    const runtime = systemRuntime('silent')
+    const runtime = seededRuntime()
     const ledger = openLedger({
       db: await openDb({ url: `file:${join(folder, 'till.db')}`, runtime }),
       runtime,

@@ -2,7 +2,7 @@
  * A till and a purse in memory, small and complete enough to put the tools, the MCP adapter and the HTTP server
  * through their paces without a chain. Only for tests of those: everything else is tested against the real ones.
  */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type {
   Bursar,
@@ -17,6 +17,7 @@ import type {
 import { BursarError, invalid } from '../../src/errors.ts'
 import { creditsToUsd, formatCredits, formatUsd, MICRO, parseCredits } from '../../src/money.ts'
 import { payeeOf, signInvoice } from '../../src/signed-invoice.ts'
+import { drawKey } from './chance.ts'
 
 const CREDIT_USD = 100_000n
 const RAIL = 'ethereum:ETH'
@@ -57,7 +58,7 @@ export function memoryTill(now: () => number = Date.now): MemoryTill {
   const accounts = new Map<string, AccountState>()
   const keyed = new Map<string, string>()
   const cancelled: string[] = []
-  const key = generateKeyPairSync('ed25519').privateKey
+  const key = drawKey()
   let serial = 0
 
   const nextId = (prefix: string): string => `${prefix}_${String(++serial).padStart(26, '0')}`

@@ -1,9 +1,10 @@
 /**
- * A runtime whose clock stands still until a test moves it. Randomness and network are real, and so are timers; but a
- * test can end a wait when what it is about has happened, instead of making it short.
+ * A runtime whose clock stands still until a test moves it, and whose randomness is seeded. The network is real, and so
+ * are timers; but a test can end a wait when what it is about has happened, instead of making it short.
  */
 import { monotonicFactory } from 'ulid'
-import { type Log, type Runtime, systemRuntime } from '../../src/runtime.ts'
+import type { Log, Runtime } from '../../src/runtime.ts'
+import { fraction, seededRuntime } from './chance.ts'
 
 export interface TestClock {
   now(): number
@@ -29,12 +30,12 @@ export const START = 1_793_491_200_000
 
 export function testRuntime(start = START): TestRuntime {
   let now = start
-  const ulid = monotonicFactory()
+  const ulid = monotonicFactory(fraction)
   const lines: LogLine[] = []
   const logAs = (level: keyof Log) => (facts: object, message: string) => {
     lines.push({ level, facts, message })
   }
-  const system = systemRuntime('silent')
+  const system = seededRuntime()
   const waits = new Set<{ readonly ms: number; readonly end: () => void }>()
   return {
     ...system,

@@ -11,13 +11,13 @@ import { createAccount } from '../../src/ledger/accounts.ts'
 import { createAgent } from '../../src/ledger/agents.ts'
 import { grantStatements } from '../../src/ledger/grant.ts'
 import { type AccountPrincipal, createKey } from '../../src/ledger/keys.ts'
-import { systemRuntime } from '../../src/runtime.ts'
 import { createClient } from '../../src/sdk/client.ts'
 import { remoteBursar } from '../../src/sdk/remote.ts'
 import { callModel } from '../../tools/call-model.ts'
 import { listOffers } from '../../tools/list-offers.ts'
 import { listUsage } from '../../tools/list-usage.ts'
 import type { Tool, ToolAnswer } from '../../tools/tool.ts'
+import { seededRuntime } from '../support/chance.ts'
 import { PATIENCE_MS } from '../support/patience.ts'
 import { type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
 
@@ -43,7 +43,7 @@ beforeAll(async () => {
       },
     }),
   )
-  const runtime = systemRuntime('silent')
+  const runtime = seededRuntime()
   till = await openTill({
     settings: readSettings({
       env: { BURSAR_CONFIG: path, BURSAR_DATA: folder },

@@ -1,5 +1,5 @@
 /** A purse over a real chain and a real database, and a till that signs invoices for it. */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,8 +11,9 @@ import { purseOf } from '../../../src/purse/open.ts'
 import type { Purse } from '../../../src/purse/purse.ts'
 import { purseDatabase } from '../../../src/purse/settings.ts'
 import { openWallet } from '../../../src/purse/wallet.ts'
-import { type Runtime, systemRuntime } from '../../../src/runtime.ts'
+import type { Runtime } from '../../../src/runtime.ts'
 import { payeeOf, type SignedInvoice, type SignedPayload, signInvoice } from '../../../src/signed-invoice.ts'
+import { drawKey, seededRuntime } from '../../support/chance.ts'
 
 export interface Till {
   readonly payee: string
@@ -20,8 +21,8 @@ export interface Till {
 }
 
 export function makeTill(): Till {
-  const { privateKey } = generateKeyPairSync('ed25519')
-  return { payee: payeeOf(privateKey), key: privateKey }
+  const key = drawKey()
+  return { payee: payeeOf(key), key }
 }
 
 const HOUR_MS = 3_600_000
@@ -110,7 +111,7 @@ export function settingsOf(config: object, dataDir: string): Settings {
 }
 
 export function makeRuntime(changes: Partial<Runtime> = {}): Runtime {
-  const runtime = systemRuntime('silent')
+  const runtime = seededRuntime()
   return { ...runtime, now, ...changes }
 }
 
