@@ -40,10 +40,11 @@ test('copies the database whole, needs no password, and overwrites nothing', asy
 
 test('refuses to keep a copy of a damaged database', async () => {
   const bytes = readFileSync(join(folder, 'copy.db'))
-  writeFileSync(join(folder, 'purse.db'), bytes.fill(255, 4096 * 3))
-  rmSync(join(folder, 'purse.db-wal'), { force: true })
+  // In a folder of its own: what this process has opened stays so until it is collected, and is then saved whole.
+  const damaged = mkdtempSync(join(folder, 'damaged-'))
+  writeFileSync(join(damaged, 'purse.db'), bytes.fill(255, 4096 * 3))
   const copy = join(folder, 'second.db')
-  const { status, stderr } = await run(['purse', 'backup', copy], env)
+  const { status, stderr } = await run(['purse', 'backup', copy], { ...env, BURSAR_DATA: damaged })
   expect(status).toBe(1)
   expect(stderr).toMatch(/damaged|cannot be copied/)
   expect(() => statSync(copy)).toThrow()

@@ -1,27 +1,31 @@
 /**
- * The real runtime, but for chance: bytes and identifiers are drawn from the tests' seed, so that keys, signatures and
- * ids have in each run the values that they had in the last. For one process: another one that draws the same would
- * make the same ids.
+ * The real runtime, but for chance: in a test, bytes and identifiers are drawn from the seed, so that keys, signatures
+ * and ids have in each run the values that they had in the last. Processes that a test starts draw by real chance:
+ * two that draw from one seed would make the same ids.
  */
-import { createHash, createPrivateKey, type KeyObject } from 'node:crypto'
+import { createHash, createPrivateKey, type KeyObject, randomBytes } from 'node:crypto'
 import { monotonicFactory } from 'ulid'
 import { type Runtime, systemRuntime } from '../../src/runtime.ts'
-import { SEED } from './seed.ts'
 
-/** SHA-256 of the seed and a counter, block after block. */
-function* draw(): Generator<number, never> {
-  for (let block = 0; ; block++) {
-    yield* createHash('sha256').update(`${SEED}:${block}`).digest()
-  }
+let drawn: Generator<number, never> | undefined
+
+/** From here on, this process draws from the seed: all runtimes in it from one row, so that no two get the same. */
+export function seedChance(seed: number): void {
+  drawn = draw(seed)
 }
 
-const drawn = draw()
+/** SHA-256 of the seed and a counter, block after block. */
+function* draw(seed: number): Generator<number, never> {
+  for (let block = 0; ; block++) yield* createHash('sha256').update(`${seed}:${block}`).digest()
+}
 
-/** All runtimes of a process draw from one row: two tills on one file never get the same. */
-export const random = (bytes: number): Uint8Array =>
-  Uint8Array.from({ length: bytes }, () => drawn.next().value)
+export function random(bytes: number): Uint8Array {
+  const row = drawn
+  if (!row) return new Uint8Array(randomBytes(bytes))
+  return Uint8Array.from({ length: bytes }, () => row.next().value)
+}
 
-export const fraction = (): number => drawn.next().value / 256
+export const fraction = (): number => (random(1)[0] ?? 0) / 256
 
 export function seededRuntime(level = 'silent'): Runtime {
   const ulid = monotonicFactory(fraction)

@@ -4,9 +4,10 @@
  */
 import { randomInt } from 'node:crypto'
 import * as fc from 'fast-check'
+import { seedChance } from './chance.ts'
 
 const asked = process.env['TEST_SEED'] ?? '20261126'
-
-export const SEED = asked === 'random' ? randomInt(2 ** 31) : Number(asked)
-fc.configureGlobal({ seed: SEED })
-if (asked === 'random') process.stderr.write(`TEST_SEED=${SEED}\n`)
+const seed = asked === 'random' ? randomInt(2 ** 31) : Number(asked)
+if (asked === 'random') process.stderr.write(`TEST_SEED=${seed}\n`)
+fc.configureGlobal({ seed })
+seedChance(seed)
