@@ -9,10 +9,15 @@ const DAY_MS = 86_400_000
 /** Of those that can still be paid at their rate, or could within these days: older ones change seldom, and are many. */
 export const TALLY_DAYS = 7
 
+/** Invoices read at once: a few milliseconds, because reads of a file hold the whole process up. */
+const PAGE = 128n
+/** Between two pages: room for calls. */
+const PAUSE_MS = 2
+
+type TallyContext = Pick<InvoiceContext, 'db' | 'runtime' | 'chains'>
+
 /** Derived, as everywhere: only those that something was paid to have to be read. */
-export async function tallyInvoices(
-  ctx: Pick<InvoiceContext, 'db' | 'runtime' | 'chains'>,
-): Promise<Record<InvoiceState, number>> {
+export async function tallyInvoices(ctx: TallyContext): Promise<Record<InvoiceState, number>> {
   const now = ctx.runtime.now()
   const since = BigInt(now - TALLY_DAYS * DAY_MS)
   const counts: Record<InvoiceState, number> = {
@@ -23,26 +28,37 @@ export async function tallyInvoices(
     expired: 0,
     reversed: 0,
   }
-  const unpaid = await ctx.db.query<{ open: bigint; n: bigint }>(
-    `SELECT expires_at > ?2 AS open, count(*) AS n FROM invoice i
-     WHERE expires_at > ?1 AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.invoice = i.id) GROUP BY 1`,
-    [since, BigInt(now)],
-  )
-  for (const { open, n } of unpaid) counts[open === 1n ? 'open' : 'expired'] += Number(n)
-  const touched = await ctx.db.query<{ id: string }>(
-    `SELECT id FROM invoice i
-     WHERE expires_at > ?1 AND EXISTS (SELECT 1 FROM payment p WHERE p.invoice = i.id)`,
-    [since],
-  )
-  const ids = touched.map(({ id }) => id)
+  // Behind every id of that moment.
+  let after: Ended = { id: '~', expires_at: since, is_touched: 0n }
+  for (;;) {
+    const page = await ctx.db.query<Ended>(
+      `SELECT id, expires_at, EXISTS (SELECT 1 FROM payment p WHERE p.invoice = i.id) AS is_touched FROM invoice i
+       WHERE (expires_at, id) > (?1, ?2) ORDER BY expires_at, id LIMIT ?3`,
+      [after.expires_at, after.id, PAGE],
+    )
+    const touched = page.filter(({ is_touched: is }) => is === 1n).map(({ id }) => id)
+    for (const { expires_at: at, is_touched: is } of page) {
+      if (is === 0n) counts[at > BigInt(now) ? 'open' : 'expired'] += 1
+    }
+    for (const state of await statesOf(ctx, touched, now)) counts[state] += 1
+    const last = page.at(-1)
+    if (!last || BigInt(page.length) < PAGE) return counts
+    after = last
+    await ctx.runtime.sleep(PAUSE_MS)
+  }
+}
+
+interface Ended {
+  readonly id: string
+  readonly expires_at: bigint
+  readonly is_touched: bigint
+}
+
+async function statesOf(ctx: TallyContext, ids: readonly string[], now: number): Promise<InvoiceState[]> {
   const [invoices, payments] = await Promise.all([
     invoicesBy(ctx.db, 'id', ids),
     paymentsBy(ctx.db, 'invoice', ids),
   ])
   const byInvoice = Map.groupBy(payments, ({ invoice }) => invoice)
-  for (const invoice of invoices) {
-    const { state } = deriveInvoice(ctx, invoice, byInvoice.get(invoice.id) ?? [], now)
-    counts[state] += 1
-  }
-  return counts
+  return invoices.map((invoice) => deriveInvoice(ctx, invoice, byInvoice.get(invoice.id) ?? [], now).state)
 }

@@ -28,7 +28,8 @@ export async function readChainStates(db: Db): Promise<ChainStates> {
   const [halts, waits] = await Promise.all([
     readHalts(db),
     db.query<{ subject: string; reason: ChainWait; since: bigint }>(
-      "SELECT subject, reason, since FROM waiting WHERE subject LIKE 'chain:%'",
+      // What begins with `chain:`; LIKE would read the rows of all payments that wait.
+      "SELECT subject, reason, since FROM waiting WHERE subject >= 'chain:' AND subject < 'chain;'",
     ),
   ])
   const waiting = new Map(waits.map((row) => [row.subject, row]))

@@ -31,9 +31,10 @@ export function watchedAddresses(db: Db, family: string): WatchedAddresses {
       return false
     },
     async refresh() {
+      // From key to key: the other way round, which the order tempts SQLite to, each look reads all that was ever issued.
       const rows = await db.query<AddressRow>(
         `SELECT a.address, a.fingerprint, a.derivation_index
-         FROM deriving_key k JOIN address a ON a.fingerprint = k.fingerprint
+         FROM deriving_key k CROSS JOIN address a ON a.fingerprint = k.fingerprint
            AND a.derivation_index >= coalesce((SELECT value FROM json_each(?) WHERE key = k.fingerprint), 0)
          WHERE k.family = ? ORDER BY a.fingerprint, a.derivation_index`,
         [JSON.stringify(Object.fromEntries([...next].map(([key, index]) => [key, Number(index)]))), family],

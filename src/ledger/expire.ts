@@ -5,6 +5,12 @@ import { expireLots, NEVER } from './lots.ts'
 
 const PAGE = 512n
 
+/** In the order of the index on the moment, so that what is not due is not read. */
+interface Due {
+  readonly id: string
+  readonly next_expiry: bigint
+}
+
 /**
  * Lets the lots of all accounts lapse that are past their expiry and that no hold needs. Any number of processes may do
  * so at once.
@@ -14,11 +20,12 @@ const PAGE = 512n
 export async function expireCredits(ledger: Ledger): Promise<number> {
   const at = ledger.runtime.now()
   let seen = 0
-  let after = ''
+  let after: Due = { id: '', next_expiry: -1n }
   for (;;) {
-    const due = await ledger.db.query<{ id: string }>(
-      'SELECT id FROM account WHERE next_expiry <= ? AND id > ? ORDER BY id LIMIT ?',
-      [BigInt(at), after, PAGE],
+    const due = await ledger.db.query<Due>(
+      `SELECT id, next_expiry FROM account WHERE next_expiry <= ? AND (next_expiry, id) > (?, ?)
+       ORDER BY next_expiry, id LIMIT ?`,
+      [BigInt(at), after.next_expiry, after.id, PAGE],
     )
     if (due.length > 0)
       await ledger.db.commit(
@@ -28,7 +35,7 @@ export async function expireCredits(ledger: Ledger): Promise<number> {
         ),
       )
     seen += due.length
-    after = due.at(-1)?.id ?? after
+    after = due.at(-1) ?? after
     if (BigInt(due.length) < PAGE) return seen
   }
 }
