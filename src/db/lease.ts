@@ -57,7 +57,8 @@ export async function acquireLease(
   { name, holder, ttlMs }: AcquireLease,
 ): Promise<Lease | null> {
   const now = runtime.now()
-  await db.commit([
+  // Read in the commit itself: a server's replica may not have it yet, and would show a fence that is over.
+  const [, found] = await db.commit([
     statement(
       `INSERT INTO lease (name, holder, fence, expires_at) VALUES (?, ?, 1, ?)
        ON CONFLICT (name) DO UPDATE
@@ -65,8 +66,9 @@ export async function acquireLease(
        WHERE NOT (lease.expires_at > ? AND lease.expires_at <= ?) OR lease.holder = excluded.holder`,
       [name, holder, BigInt(now + ttlMs), BigInt(now), BigInt(now + ttlMs + SKEW_MS)],
     ),
+    statement('SELECT holder, fence FROM lease WHERE name = ?', [name]),
   ])
-  const [row] = await db.query<LeaseRow>('SELECT holder, fence FROM lease WHERE name = ?', [name])
+  const [row] = found as unknown as LeaseRow[]
   if (!row || row.holder !== holder) return null
   const { fence } = row
   const mine = [name, holder, fence] as const
@@ -100,6 +102,68 @@ export async function acquireLease(
       await db.commit([
         statement('UPDATE lease SET expires_at = 0 WHERE name = ? AND holder = ? AND fence = ?', mine),
       ])
+    },
+  }
+}
+
+/** A lease for as long as somebody wants it. What costs a write is done as seldom as it can be. */
+export interface KeptLease {
+  /** The lease: as it is while enough of it is left, else prolonged, else taken; null while another holds it. */
+  held(): Promise<Lease | null>
+  /** Prolongs it now. False: there is none, or it has been lost to another holder. */
+  renew(): Promise<boolean>
+  /** A commit has found that it is somebody else's: it is asked for again. */
+  lost(): void
+  /** Lets another take it at once. */
+  release(): Promise<void>
+}
+
+/** @param renewMs it is prolonged when less than this is left */
+export function keepLease(
+  ctx: { readonly db: Db; readonly runtime: Runtime },
+  wanted: AcquireLease,
+  { renewMs, onTaken = () => {} }: { readonly renewMs: number; readonly onTaken?: (lease: Lease) => void },
+): KeptLease {
+  const { runtime } = ctx
+  const { ttlMs } = wanted
+  let lease: Lease | null = null
+  let until = 0
+
+  async function renew(): Promise<boolean> {
+    const from = runtime.now()
+    if (!lease || !(await lease.renew())) {
+      lease = null
+      return false
+    }
+    until = from + ttlMs
+    return true
+  }
+
+  async function take(): Promise<Lease | null> {
+    // Looked at first: a lease that is not free would cost everybody who stands by a write.
+    if (await isTaken(ctx, wanted)) return null
+    const from = runtime.now()
+    lease = await acquireLease(ctx, wanted)
+    until = from + ttlMs
+    if (lease) onTaken(lease)
+    return lease
+  }
+
+  return {
+    async held() {
+      const left = until - runtime.now()
+      // More than it ever lasts: the clock was set back, and nobody knows how much is left.
+      if (lease && left >= renewMs && left <= ttlMs) return lease
+      return (await renew()) ? lease : take()
+    },
+    renew,
+    lost() {
+      lease = null
+    },
+    async release() {
+      const given = lease
+      lease = null
+      await given?.release()
     },
   }
 }

@@ -4,7 +4,7 @@
  * or another process taking over loses nothing and books nothing twice.
  */
 import type { Chain, Cursor, Step } from '../chains/chain.ts'
-import { acquireLease, type Lease } from '../db/lease.ts'
+import { type KeptLease, keepLease, type Lease } from '../db/lease.ts'
 import { BursarError, toBursarError } from '../errors.ts'
 import { type Outage, watchOutage } from '../outages.ts'
 import type { InvoiceContext } from './context.ts'
@@ -15,6 +15,8 @@ import { type ChainWait, chainWaits, readChainStates } from './waiting.ts'
 import { type WatchedAddresses, watchedAddresses } from './watched.ts'
 
 const LEASE_MS = 15_000
+/** Prolonged when less than this is left: not with every look at the chain. */
+const LEFT_MS = 10_000
 /** How often it is prolonged while a step is read: a slow endpoint can make that longer than a lease lasts. */
 const RENEW_MS = 5_000
 /** How often a process that stands by looks whether the lease is free. */
@@ -71,7 +73,7 @@ interface Watching {
   readonly chain: Chain
   readonly signal: AbortSignal
   readonly watched: WatchedAddresses
-  readonly holder: string
+  readonly kept: KeptLease
   readonly outage: Outage
   /** Finality has stalled, as of the last step. */
   stalled: boolean
@@ -87,9 +89,12 @@ async function loop(
 ): Promise<void> {
   const { runtime } = ctx
   const watched = watchedAddresses(ctx.db, chain.family)
-  const holder = runtime.id('watch')
+  const wanted = { name: `watch:${chain.id}`, holder: runtime.id('watch'), ttlMs: LEASE_MS }
+  const onTaken = ({ fence }: Lease): void =>
+    runtime.log.info({ chain: chain.id, fence: Number(fence) }, 'watching')
+  const kept = keepLease(ctx, wanted, { renewMs: LEFT_MS, onTaken })
   const outage = watchOutage(runtime)
-  const watching: Watching = { ctx, chain, signal, watched, holder, outage, stalled: false, noted: null }
+  const watching: Watching = { ctx, chain, signal, watched, kept, outage, stalled: false, noted: null }
   let lease: Lease | null = null
   let verified = false
   let failures = 0
@@ -99,7 +104,7 @@ async function loop(
       // Before anything is believed: an endpoint of another chain must not credit here.
       if (!verified) await chain.verify(signal)
       verified = true
-      lease = await hold(watching, lease)
+      lease = await kept.held()
       const stored = await ensureCursor(ctx, chain, signal)
       onReady()
       pause = lease ? await advanceHolding(watching, lease, stored) : STANDBY_MS
@@ -109,6 +114,7 @@ async function loop(
     } catch (thrown) {
       // A lease that is kept is given back at the end, also when that comes in the middle of an outage.
       if (signal.aborted) break
+      if (toBursarError(thrown).code === 'conflict') kept.lost()
       pause = Math.min(MIN_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS)
       failures = Math.min(failures + 1, 10)
       report(watching, thrown, pause)
@@ -117,15 +123,7 @@ async function loop(
     }
     await runtime.sleep(pause, signal).catch(() => undefined)
   }
-  await lease?.release().catch(() => undefined)
-}
-
-/** The lease, prolonged or newly taken; null while another process has it. */
-async function hold({ ctx, chain, holder }: Watching, lease: Lease | null): Promise<Lease | null> {
-  if (lease && (await lease.renew())) return lease
-  const taken = await acquireLease(ctx, { name: `watch:${chain.id}`, holder, ttlMs: LEASE_MS })
-  if (taken) ctx.runtime.log.info({ chain: chain.id, fence: Number(taken.fence) }, 'watching')
-  return taken
+  await kept.release().catch(() => undefined)
 }
 
 /**
@@ -134,20 +132,20 @@ async function hold({ ctx, chain, holder }: Watching, lease: Lease | null): Prom
  */
 async function advanceHolding(watching: Watching, lease: Lease, stored: StoredCursor): Promise<number> {
   const done = new AbortController()
-  const kept = keep(watching, lease, done.signal)
+  const prolonging = keep(watching, done.signal)
   try {
     return await advance(watching, lease, stored)
   } finally {
     done.abort()
-    await kept
+    await prolonging
   }
 }
 
 /** Never rejects: whether the lease still stands is told by the commit that needs it. */
-async function keep({ ctx }: Watching, lease: Lease, done: AbortSignal): Promise<void> {
+async function keep({ ctx, kept }: Watching, done: AbortSignal): Promise<void> {
   try {
     do await ctx.runtime.sleep(RENEW_MS, done)
-    while (await lease.renew())
+    while (await kept.renew())
   } catch {
     // The step has ended, or the database cannot be reached.
   }

@@ -2,7 +2,7 @@
  * Seals the journal in the background. Of all processes that share the database the holder of the lease does it; the
  * others look now and then whether it still does. A till in which nothing is posted writes nothing.
  */
-import { acquireLease, isTaken, type Lease } from '../db/lease.ts'
+import { keepLease } from '../db/lease.ts'
 import { BursarError } from '../errors.ts'
 import { watchOutage } from '../outages.ts'
 import type { Ledger } from './ledger.ts'
@@ -26,37 +26,21 @@ export interface Sealer {
 export function createSealer(ledger: Pick<Ledger, 'db' | 'runtime'>): Sealer {
   const { db, runtime } = ledger
   const wanted = { name: 'seal', holder: runtime.id('seal'), ttlMs: LEASE_MS }
-  let lease: Lease | null = null
-  let until = 0
-
-  async function held(): Promise<Lease | null> {
-    if (lease && until - runtime.now() >= RENEW_MS) return lease
-    const from = runtime.now()
-    if (!lease || !(await lease.renew())) {
-      lease = null
-      if (await isTaken(ledger, wanted)) return null
-      lease = await acquireLease(ledger, wanted)
-    }
-    until = from + LEASE_MS
-    return lease
-  }
+  const lease = keepLease(ledger, wanted, { renewMs: RENEW_MS })
 
   return {
     async step(signal) {
       if ((await countUnsealed(db)) <= 0n) return null
-      const mine = await held()
+      const mine = await lease.held()
       if (!mine) return null
       try {
         return await sealNext(ledger, mine, signal)
       } catch (thrown) {
-        if (thrown instanceof BursarError && thrown.code === 'conflict') lease = null
+        if (thrown instanceof BursarError && thrown.code === 'conflict') lease.lost()
         throw thrown
       }
     },
-    async close() {
-      await lease?.release()
-      lease = null
-    },
+    close: () => lease.release(),
   }
 }
 

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { statement } from '../../src/db/db.ts'
-import { acquireLease } from '../../src/db/lease.ts'
-import { openTill, type Till } from './till.ts'
+import { type Db, statement } from '../../src/db/db.ts'
+import { acquireLease, keepLease } from '../../src/db/lease.ts'
+import { watchChain } from '../../src/invoices/watch.ts'
+import { openTill, stepTo, type Till } from './till.ts'
 
 let till: Till
 beforeEach(async () => {
@@ -74,5 +75,80 @@ describe('a lease', () => {
   it('goes to one of many that ask at once', async () => {
     const leases = await Promise.all(Array.from({ length: 10 }, (_, i) => take(`h${i}`)))
     expect(leases.filter((lease) => lease !== null)).toHaveLength(1)
+  })
+})
+
+/** The same database; counts what is asked for. */
+function counted(db: Db): { db: Db; commits: () => number } {
+  let commits = 0
+  const commit: Db['commit'] = (statements) => {
+    commits++
+    return db.commit(statements)
+  }
+  return { db: { ...db, commit }, commits: () => commits }
+}
+
+describe('a lease that is kept', () => {
+  const WANTED = { name: 'watch:x', ttlMs: 15_000 }
+  const keep = (holder: string) => {
+    const { db, commits } = counted(till.db)
+    const ctx = { db, runtime: till.ctx.runtime }
+    return { ...keepLease(ctx, { ...WANTED, holder }, { renewMs: 10_000 }), commits }
+  }
+
+  it('is prolonged in time, but not at each look; who waits for it writes nothing', async () => {
+    const [holder, standby] = [keep('a'), keep('b')]
+    const fences = new Set<bigint | undefined>()
+    for (let second = 0; second < 60; second++) {
+      fences.add((await holder.held())?.fence)
+      expect(await standby.held()).toBeNull()
+      till.clock.now += 1_000
+    }
+    expect(fences).toEqual(new Set([1n]))
+    // Taken, and from then on at every sixth second.
+    expect(holder.commits()).toBe(10)
+    expect(standby.commits()).toBe(0)
+    // Whoever dies is followed as soon as its term is over.
+    till.clock.now += 15_000
+    expect((await standby.held())?.fence).toBe(2n)
+    expect(await holder.held()).toBeNull()
+  })
+
+  it('is asked for again once a commit has found it lost, or the clock was set back', async () => {
+    const [first, second] = [keep('a'), keep('b')]
+    const mine = await first.held()
+    if (!mine) throw new Error('no lease')
+    // This process stands still meanwhile, and finds its clock as it left it.
+    till.clock.now += 15_000
+    await second.held()
+    till.clock.now -= 15_000
+    await expect(till.db.commit([mine.check()])).rejects.toMatchObject({ code: 'conflict' })
+    first.lost()
+    expect(await first.held()).toBeNull()
+    const before = second.commits()
+    till.clock.now -= 3_600_000
+    expect(await second.held()).not.toBeNull()
+    expect(second.commits()).toBe(before + 1)
+  })
+
+  it('lets a process that stands by look at the chain without a write', async () => {
+    await till.seedCursor('local')
+    await till.lease('local')
+    const { db, commits } = counted(till.db)
+    const stop = new AbortController()
+    let looks = 0
+    const sleep = async (): Promise<void> => {
+      looks++
+      if (looks === 20) stop.abort()
+    }
+    const ctx = { ...till.ctx, db, runtime: { ...till.ctx.runtime, sleep } }
+    const chain = {
+      ...till.chain('local'),
+      verify: () => Promise.resolve(),
+      follow: () => Promise.resolve(stepTo({ height: 100 })),
+    }
+    await watchChain(ctx, chain, stop.signal).ended
+    expect(looks).toBe(20)
+    expect(commits()).toBe(0)
   })
 })
