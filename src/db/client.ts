@@ -7,7 +7,7 @@ import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { createWriter } from './commit.ts'
 import type { Db, Row, Statement } from './db.ts'
-import { broken, failureOf, unavailable } from './failure.ts'
+import { broken, DeclinedRequest, failureOf, isDeclining, unavailable } from './failure.ts'
 import { openFileWriter } from './file-writer.ts'
 import { fileAt, type LocalOptions, openLocal } from './local.ts'
 import { type Migration, migrate } from './migrate.ts'
@@ -197,7 +197,14 @@ async function fetchThrough(
       body,
       dispatcher: runtime.network,
       signal: late.signal,
+      // Another server is not the one that was named, and a POST becomes a GET on the way to it.
+      redirect: 'manual',
     })
+    // The driver asks with GET which encodings a server has; no is an answer there.
+    if (method !== 'GET' && isDeclining(response.status)) {
+      await response.body?.cancel()
+      throw new DeclinedRequest(response.status)
+    }
     // Read here, so that the time is also that of the last byte.
     const bytes = await response.arrayBuffer()
     return new Response(bytes, { status: response.status, headers: response.headers })

@@ -10,7 +10,7 @@ import type { Client, InArgs, ResultSet } from '@libsql/client'
 import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import type { Row, Statement } from './db.ts'
-import { broken, failedStatement, failureOf, tooLate, unavailable } from './failure.ts'
+import { broken, declined, failedStatement, failureOf, tooLate, unavailable, unreachable } from './failure.ts'
 import type { FileWriter } from './file-writer.ts'
 import { createPatience, type Patience } from './patience.ts'
 import { createTurns } from './turns.ts'
@@ -134,13 +134,16 @@ async function commitRemotely(
       } else if (failure === 'lost') {
         lost = true
         client.reconnect()
+      } else if (failure === 'declined') {
+        client.reconnect()
+        throw declined(thrown, lost ? 'Whether the last write arrived is not known yet' : undefined)
       } else if (failure !== 'busy') {
         throw failure === 'broken' ? broken('The database server cannot write', thrown) : thrown
       }
       if (!(await patience.wait())) {
         throw unavailable(
           lost
-            ? 'The database server does not answer; whether the last write arrived is not known yet.'
+            ? `${unreachable(thrown)} Whether the last write arrived is not known yet.`
             : 'The database server stays busy.',
           thrown,
         )

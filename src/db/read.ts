@@ -7,7 +7,7 @@ import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { toDriver } from './commit.ts'
 import type { Arg, Row, TypedRead } from './db.ts'
-import { broken, failureOf, tooLate, unavailable } from './failure.ts'
+import { broken, declined, failureOf, tooLate, unavailable, unreachable } from './failure.ts'
 import { type Local, type Result, rowsOf } from './local.ts'
 import { createPatience } from './patience.ts'
 import { createTurns } from './turns.ts'
@@ -28,20 +28,27 @@ export function createReader(from: Local | Client, runtime: Runtime): Reader {
 
   async function run(sql: string, args: readonly Arg[]): Promise<Result> {
     const patience = createPatience(runtime)
+    let last: unknown
+    const givingUp = (): BursarError => {
+      if (last === undefined) return tooLate()
+      return unavailable(remote ? unreachable(last) : 'The database does not answer.', last)
+    }
     for (;;) {
       try {
         if (!remote) return from.query(sql, args)
         return await turns.take(async () => {
-          if (patience.isOver()) throw tooLate()
+          if (patience.isOver()) throw givingUp()
           return resultOf(await from.execute(toDriver({ sql, args })))
         })
       } catch (thrown) {
         if (thrown instanceof BursarError) throw thrown
         const failure = failureOf(thrown, remote)
         if (remote) from.reconnect()
+        if (failure === 'declined') throw declined(thrown)
         if (failure === 'broken') throw broken('The database cannot be read', thrown)
         if (failure !== 'busy' && failure !== 'lost') throw thrown
-        if (!(await patience.wait())) throw unavailable('The database does not answer.', thrown)
+        last = thrown
+        if (!(await patience.wait())) throw givingUp()
       }
     }
   }

@@ -67,6 +67,9 @@ const accidents: Accident[][] = [
   ['late'],
   ['request', 'answer'],
   ['late', 'request', 'late'],
+  ['half'],
+  ['gateway'],
+  ['gone', 'page', 'half', 'late', 'gateway'],
 ]
 
 test.each(accidents)('a commit is applied once when the network loses: %s', async (...lost) => {

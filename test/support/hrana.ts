@@ -38,15 +38,23 @@ interface Failed {
 /**
  * What happens to the next write: `answer` is lost after it was applied; `request` is lost on the way; `late`: it
  * seems lost, and is applied right before the next write after the client has looked for it; `silence`: it is applied,
- * and the connection stays open without a word.
+ * and the connection stays open without a word; `half`: it is applied, and half of the answer arrives; `gateway`: it is
+ * applied, and what stands before the server says 502; `gone`: it is not, and 503 is said; `page`: it is not, and 200 with
+ * a page for people is said.
  */
-export type Accident = 'answer' | 'request' | 'late' | 'silence'
+export type Accident = 'answer' | 'request' | 'late' | 'silence' | 'half' | 'gateway' | 'gone' | 'page'
 
 export interface HranaServer {
   readonly url: string
   /** Batches that write, as they arrived. */
   readonly writes: () => number
   lose(...accidents: Accident[]): void
+  /** The same for the next requests of any kind, reads and looks for an operation too. */
+  loseAny(...accidents: Accident[]): void
+  /** After so many more requests it answers every one with this status and nothing else. */
+  decline(status: number, after?: number): void
+  /** What the last request was authorized with. */
+  readonly authorization: () => string | undefined
   /** From now on it answers nothing, reads neither. Tells how often it was asked since. */
   fallSilent(): () => number
   /** No more accidents. */
@@ -58,23 +66,22 @@ export async function startHrana(path: string): Promise<HranaServer> {
   const db = new DatabaseSync(path)
   db.exec('PRAGMA journal_mode = WAL')
   const accidents: Accident[] = []
+  const anyAccidents: Accident[] = []
+  let declining: { status: number; after: number } | undefined
+  let authorization: string | undefined
   const delayed: (readonly Request[])[] = []
   let writes = 0
   let silent: { asked: number } | undefined
 
-  /** The answer; null when it got lost, undefined when there never is one. */
-  function answer(requests: readonly Request[]): string | null | undefined {
-    let accident: Accident | undefined
-    if (isWrite(requests)) {
-      writes++
-      accident = accidents.shift()
-      if (accident === 'late') delayed.push(requests)
-      if (accident === 'late' || accident === 'request') return null
-      for (const late of delayed.splice(0)) pipeline(db, late)
-    }
+  function answer(requests: readonly Request[]): { text: string; accident?: Accident | undefined } {
+    const write = isWrite(requests)
+    if (write) writes++
+    const accident = anyAccidents.shift() ?? (write ? accidents.shift() : undefined)
+    if (accident === 'late' && write) delayed.push(requests)
+    if (accident !== undefined && UNDONE.has(accident)) return { text: '', accident }
+    if (write) for (const late of delayed.splice(0)) pipeline(db, late)
     const results = pipeline(db, requests)
-    if (accident === 'silence') return undefined
-    return accident === 'answer' ? null : JSON.stringify({ baton: null, base_url: null, results })
+    return { text: JSON.stringify({ baton: null, base_url: null, results }), accident }
   }
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -83,13 +90,28 @@ export async function startHrana(path: string): Promise<HranaServer> {
       return
     }
     const { requests } = await readJson(request)
+    authorization = request.headers.authorization
     if (silent) {
       silent.asked++
       return
     }
-    const text = answer(requests)
-    if (text === null) request.socket.destroy()
-    else if (text !== undefined) response.setHeader('content-type', 'application/json').end(text)
+    if (declining && declining.after-- <= 0) {
+      response
+        .writeHead(declining.status, { location: 'http://127.0.0.1:9/' })
+        .end('A token that nobody may see.')
+      return
+    }
+    const { text, accident } = answer(requests)
+    const type = accident === 'page' ? 'text/html' : 'application/json'
+    if (accident === 'silence') return
+    if (accident === 'gateway') response.writeHead(502).end()
+    else if (accident === 'gone') response.writeHead(503).end()
+    else if (accident === 'half') {
+      response.writeHead(200, { 'content-type': type, 'content-length': text.length })
+      response.write(text.slice(0, text.length / 2), () => request.socket.destroy())
+    } else if (accident === undefined || accident === 'page') {
+      response.setHeader('content-type', type).end(accident ? '<html>Welcome</html>' : text)
+    } else request.socket.destroy()
   }
 
   const server = createServer((request, response) => {
@@ -101,6 +123,11 @@ export async function startHrana(path: string): Promise<HranaServer> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     writes: () => writes,
     lose: (...next) => void accidents.push(...next),
+    loseAny: (...next) => void anyAccidents.push(...next),
+    decline(status, after = 0) {
+      declining = { status, after }
+    },
+    authorization: () => authorization,
     fallSilent() {
       const counting = { asked: 0 }
       silent = counting
@@ -108,7 +135,9 @@ export async function startHrana(path: string): Promise<HranaServer> {
     },
     recover() {
       silent = undefined
+      declining = undefined
       accidents.splice(0)
+      anyAccidents.splice(0)
     },
     async close() {
       server.closeAllConnections()
@@ -118,6 +147,9 @@ export async function startHrana(path: string): Promise<HranaServer> {
     },
   }
 }
+
+/** After these nothing was done. */
+const UNDONE: ReadonlySet<Accident> = new Set<Accident>(['request', 'late', 'gone', 'page'])
 
 /** Whether it holds a batch that changes something. */
 function isWrite(requests: readonly Request[]): boolean {
