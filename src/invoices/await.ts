@@ -1,15 +1,16 @@
-/** Waits for an invoice: at once when this process settles it, by looking from time to time when another does. */
+/** Waits for an invoice: told at once when this process settles it, and soon when another does (looks.ts). */
 import type { AwaitedInvoice, InvoiceView } from '../bursar.ts'
 import { BursarError, invalid } from '../errors.ts'
 import type { InvoiceContext } from './context.ts'
+import { lookFor } from './looks.ts'
 import { getInvoice } from './view.ts'
 
-/** How often to look when another process may be the one that settles. */
-const LOOK_MS = 500
+/** What tells of changes is a hint: this long at most goes by without a look of one's own. */
+const LOOK_MS = 15_000
 /** A block from just before the lock's end may still be on its way to us. */
 const GRACE_MS = 15_000
 const MAX_TIMEOUT_MS = 3_600_000
-/** Of one account at once, in this process: each of them looks at the database twice a second. */
+/** Of one account at once, in this process. */
 const MAX_WAITS = 100
 const BUSY_MS = 5_000
 
@@ -36,9 +37,11 @@ export async function awaitPayment(ctx: InvoiceContext, wait: AwaitInvoice): Pro
     throw invalid(`timeout_ms must be from 0 to ${MAX_TIMEOUT_MS}.`, { remedy: 'Wait for less, and repeat.' })
   }
   const leave = enter(ctx, wait.account)
+  const ended = timeoutMs > 0 ? lookFor(ctx, wait.invoice) : () => {}
   try {
     return await waitFor(ctx, wait)
   } finally {
+    ended()
     leave()
   }
 }
@@ -84,16 +87,24 @@ async function waitFor(ctx: InvoiceContext, wait: AwaitInvoice): Promise<Awaited
       const now = ctx.runtime.now()
       if (isOver(invoice, now)) return { invoice, timed_out: false }
       if (now >= deadline) return { invoice, timed_out: true }
-      await Promise.race([change, ctx.runtime.sleep(Math.min(LOOK_MS, deadline - now), stop)])
+      const next = Math.min(now + LOOK_MS, deadline, ...lockEnds(invoice).filter((at) => at > now))
+      await Promise.race([change, ctx.runtime.sleep(next - now, stop)])
     } finally {
       round.abort()
     }
   }
 }
 
+/** When an invoice changes by itself. */
+function lockEnds({ expires_at: at }: InvoiceView): readonly [lock: number, grace: number] {
+  const lock = Date.parse(at)
+  return [lock, lock + GRACE_MS]
+}
+
 /** Paid, or past its lock with nothing on the way. A payment that a fork took back may return: that is waited for. */
 function isOver(invoice: InvoiceView, now: number): boolean {
   if (invoice.state === 'paid') return true
-  if (invoice.state !== 'expired' || now < Date.parse(invoice.expires_at) + GRACE_MS) return false
+  const [, graceEnds] = lockEnds(invoice)
+  if (invoice.state !== 'expired' || now < graceEnds) return false
   return !invoice.payments.some(({ state }) => state === 'seen' || state === 'confirming')
 }

@@ -2,9 +2,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { InvoiceView } from '../../src/bursar.ts'
 import { statement } from '../../src/db/db.ts'
 import { awaitPayment } from '../../src/invoices/await.ts'
+import { createChanges } from '../../src/invoices/changes.ts'
+import type { InvoiceContext } from '../../src/invoices/context.ts'
 import { createInvoice } from '../../src/invoices/create.ts'
+import { LOOK_MS } from '../../src/invoices/looks.ts'
 import { settle } from '../../src/invoices/settle.ts'
 import { PATIENCE_MS } from '../support/patience.ts'
+import { turns } from '../support/runtime.ts'
 import { blockAt, openTill, type StepParts, stepTo, type Till, transferTo } from './till.ts'
 
 let till: Till
@@ -53,6 +57,67 @@ describe('waiting for a payment', () => {
     await settle(other.ctx, other.chain('local'), step, await other.lease('local'))
     await expect(waiting).resolves.toMatchObject({ timed_out: false, invoice: { state: 'paid' } })
     await other.close()
+  })
+
+  it('costs no more when many wait: one look for all of them', async () => {
+    const looks: PromiseWithResolvers<void>[] = []
+    let asked = 0
+    const ctx: InvoiceContext = {
+      ...till.ctx,
+      changes: createChanges(),
+      db: {
+        ...till.db,
+        query: (sql, args) => {
+          asked++
+          return till.db.query(sql, args)
+        },
+      },
+      runtime: {
+        ...till.ctx.runtime,
+        sleep: (ms, signal) => {
+          const due = Promise.withResolvers<void>()
+          signal?.addEventListener('abort', () => due.reject(new Error('ended')))
+          if (ms === LOOK_MS) looks.push(due)
+          return due.promise
+        },
+      },
+    }
+    const ids = [invoice.id]
+    while (ids.length < 40) {
+      ids.push((await createInvoice(ctx, { account: 'acc', rail: 'local:ETH', credits: '100' })).id)
+    }
+    const views: string[] = []
+    const stop = new AbortController()
+    const waits = ids.map((id) =>
+      awaitPayment(ctx, {
+        account: 'acc',
+        invoice: id,
+        timeoutMs: 3_600_000,
+        signal: stop.signal,
+        onProgress: ({ state }) => views.push(state),
+      }).catch((error: unknown) => error),
+    )
+    const looked = async () => {
+      const before = looks.length
+      looks.at(-1)?.resolve()
+      while (looks.length === before) await turns(1)
+      // Whoever was told looks for itself.
+      for (let since = -1; since !== asked; await turns(20)) since = asked
+    }
+    while (views.length < ids.length) await turns(1)
+    await looked()
+    const before = asked
+    for (let round = 0; round < 10; round++) await looked()
+    expect(asked - before).toBe(10 * 3)
+    await book({ height: 101, transfers: [paid()] })
+    await looked()
+    expect(views).toHaveLength(ids.length + 1)
+    expect(views.at(-1)).toBe('processing')
+    // Nobody is told but those whom it concerns.
+    expect(asked - before).toBeLessThan(11 * 3 + 10)
+    stop.abort(new Error('gone'))
+    await Promise.all(waits)
+    expect(looks).toHaveLength(13)
   })
 
   it('is bounded, and safe to repeat', async () => {
