@@ -25,7 +25,9 @@ export function watchOutage({ now, log }: Pick<Runtime, 'now' | 'log'>): Outage 
       began ??= now()
       failures += 1
       const last = said.get(topic)
-      if (last !== undefined && now() - last < EVERY_MS) return
+      const age = last === undefined ? EVERY_MS : now() - last
+      // Said later than now: the clock was set back, perhaps by days.
+      if (age >= 0 && age < EVERY_MS) return
       said.set(topic, now())
       const more = last === undefined ? {} : { failures, since: new Date(began).toISOString() }
       log[level]({ ...facts, ...more }, text)

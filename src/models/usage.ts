@@ -1,4 +1,5 @@
 /** Receipts of model calls, as `list_usage` pages through them. */
+import { encodeTime } from 'ulid'
 import type { ListUsage, TokenUsage, UsageEntry, UsagePage } from '../bursar.ts'
 import { priceInWords } from '../credits/prices.ts'
 import type { Db } from '../db/db.ts'
@@ -9,6 +10,8 @@ const DEFAULT_LIMIT = 20
 const MAX_LIMIT = 100
 /** Sorts after every id: those are letters, digits and _. */
 const AFTER_EVERY_ID = '~'
+/** A hold waits its turn for half a minute at most, and begins then. */
+const LONGEST_WAIT_MS = 60_000
 /** After every time: the end of the year 9999. */
 const LAST = 253_402_300_800_000n
 
@@ -50,19 +53,21 @@ export async function listUsage(
       remedy: 'Use next_cursor of the page before.',
     })
   }
+  const from = timeOf(since, 'since') ?? 0n
   const rows = await db.query<ReceiptRow>(
     `SELECT id, model, upstream, state, usage, price, held, charged, started_at, finished_at,
        upstream_request_id, note
      FROM receipt
-     WHERE account = ?1 AND id < ?2 AND (?4 IS NULL OR model = ?4) AND started_at >= ?5 AND started_at < ?6
+     WHERE account = ?1 AND id < ?2 AND id >= ?7 AND (?4 IS NULL OR model = ?4) AND started_at >= ?5 AND started_at < ?6
      ORDER BY id DESC LIMIT ?3`,
     [
       account,
       cursor ?? AFTER_EVERY_ID,
       BigInt(limit + 1),
       model ?? null,
-      timeOf(since, 'since') ?? 0n,
+      from,
       timeOf(until, 'until') ?? LAST,
+      firstIdOf(from),
     ],
   )
   const page = rows.slice(0, limit)
@@ -101,6 +106,11 @@ function timeOf(text: string | undefined, name: string): bigint | null {
     : Number.NaN
   if (Number.isNaN(at)) throw invalid(`${name} must be a time such as 2026-11-01 or 2026-11-01T12:00:00Z.`)
   return BigInt(at)
+}
+
+/** A receipt's id begins with the time at which its hold was asked for: what is older is not even read. */
+function firstIdOf(since: bigint): string {
+  return `hold_${encodeTime(Math.max(0, Number(since) - LONGEST_WAIT_MS), 10)}`
 }
 
 function isoTime(ms: bigint): string {

@@ -111,7 +111,8 @@ async function call(): Promise<void> {
   if (taken.kind !== 'held') throw new Error(taken.kind)
   await taken.hold.capture(40n, { response: '{}' })
   await balanceView(ledger, 'acc', agent.id)
-  await listUsage(ctx.db, 'acc', {})
+  const { calls } = await listUsage(ctx.db, 'acc', { since: '2020-01-01' })
+  expect(calls).toHaveLength(1)
   await listAgents(ledger, { account: 'acc', limit: 10 })
 }
 
@@ -138,13 +139,15 @@ it('a purchase, a poll, a call and the upkeep look things up, and read no table 
   expect(await scans()).toEqual([])
 })
 
-it('accounts whose credits lapse, and agents of an account, are found by what they are looked up by', async () => {
+it('accounts whose credits lapse, agents of an account, and the calls of a day are found by what they are looked up by', async () => {
   await expireCredits(ledger)
   await listAgents(ledger, { account: 'acc', limit: 10 })
+  await listUsage(ctx.db, 'acc', { since: '2026-11-01' })
   const plans = await Promise.all(
     [...asked].map(([sql, args]) => till.db.query<{ detail: string }>(`EXPLAIN QUERY PLAN ${sql}`, args)),
   )
   const first = plans.map(([row]) => row?.detail)
   expect(first[0]).toContain('INDEX account_by_next_expiry')
   expect(first[1]).toContain('(account=?)')
+  expect(first[2]).toContain('(account=? AND id>? AND id<?)')
 })
