@@ -38,7 +38,7 @@ export async function payInvoice(purse: Purse, request: PayRequest): Promise<Pur
   const { payment, replayed } = await purse.turns.take(order.network.caip2, () =>
     payInTurn(purse, order, idempotencyKey),
   )
-  return viewOf(purse, payment, replayed)
+  return viewOf(purse, replayed ? await asItStands(purse, payment) : payment, replayed)
 }
 
 /** @throws {BursarError} not_found */
@@ -66,7 +66,7 @@ async function payInTurn(
   const earlier = await findPayment(purse.db, order.payee.key, order.invoice)
   if (earlier) {
     if (idempotencyKey !== undefined) await purse.db.commit(bindKey(idempotencyKey, earlier.id))
-    return { payment: await asItStands(purse, network, earlier), replayed: true }
+    return { payment: earlier, replayed: true }
   }
   requireTime(order, purse.runtime.now())
   await finishEarlier(purse, network)
@@ -76,13 +76,22 @@ async function payInTurn(
   // Asked before anything is reserved: from there on only the database and the key are needed.
   const counted = await countedNonce(purse, network)
   const payment = await reserve(purse, order, fee, idempotencyKey)
+  // Its payee has signed the same invoice for another network too, and was asked for that one at the same time.
+  if (payment.network !== network.caip2) return { payment, replayed: true }
   return { payment: await advance(purse, network, payment, counted), replayed: false }
 }
 
-/** An answer about an earlier payment needs no chain: where none can be reached, it is what is stored. */
-async function asItStands(purse: Purse, network: Network, payment: Payment): Promise<Payment> {
+/**
+ * An answer about an earlier payment needs no chain: where none can be reached, it is what is stored. It is looked up
+ * on the network that it was reserved for: what is signed for the invoice now may name another.
+ */
+async function asItStands(purse: Purse, payment: Payment): Promise<Payment> {
+  const network = purse.networks.find(({ caip2 }) => caip2 === payment.network)
+  if (!network) return payment
   try {
-    return await resumeOne(purse, network, payment)
+    return await purse.turns.take(network.caip2, async () =>
+      resumeOne(purse, network, await readPayment(purse.db, payment.id)),
+    )
   } catch (error) {
     if (!(error instanceof BursarError) || error.code !== 'chain_unavailable') throw error
     return readPayment(purse.db, payment.id)

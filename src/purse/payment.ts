@@ -106,6 +106,11 @@ export function openPayments(db: Db, network: string, wallet?: string): Promise<
   )
 }
 
+/** Nonces, contracts and amounts of one network mean something else on another. */
+export function mustBeOf({ caip2 }: { readonly caip2: string }, { id, network }: Payment): void {
+  if (network !== caip2) throw new Error(`payment ${id} is on ${network}, not on ${caip2}`)
+}
+
 type Changes = Partial<
   Pick<Payment, 'state' | 'usd' | 'nonce' | 'raw' | 'txid' | 'reason' | 'block' | 'displaced_at' | 'fee'>
 >

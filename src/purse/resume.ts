@@ -3,7 +3,7 @@
  */
 import { type BursarError, toBursarError } from '../errors.ts'
 import { confirm } from './confirm.ts'
-import { openPayments, type Payment, readPayment } from './payment.ts'
+import { mustBeOf, openPayments, type Payment, readPayment } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
 import { advance } from './send.ts'
 
@@ -27,6 +27,7 @@ export async function resume(purse: Purse): Promise<{ open: number; troubles: Bu
  * @throws {BursarError} chain_unavailable, database_unavailable
  */
 export async function resumeOne(purse: Purse, network: Network, payment: Payment): Promise<Payment> {
+  mustBeOf(network, payment)
   if (payment.state === 'reserved' || payment.state === 'signed') return advance(purse, network, payment)
   if (payment.state === 'unknown' || payment.state === 'broadcast') return confirm(purse, network, payment)
   return payment

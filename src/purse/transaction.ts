@@ -16,7 +16,7 @@ import {
 import { BursarError } from '../errors.ts'
 import type { Asset } from '../money.ts'
 import { ask, isRevert } from './ask.ts'
-import type { Payment } from './payment.ts'
+import { mustBeOf, type Payment } from './payment.ts'
 import type { Network, Order } from './purse.ts'
 import type { Wallet } from './wallet.ts'
 
@@ -71,6 +71,7 @@ export async function signPayment(
   payment: Payment,
   nonce: number,
 ): Promise<{ raw: Hex; txid: Hex }> {
+  mustBeOf(network, payment)
   const transfer = {
     recipient: payment.recipient as Address,
     amount: BigInt(payment.amount),
