@@ -142,5 +142,5 @@ it('is one payment when both are asked for at the same time', async () => {
   await resume(purse)
   expect((await received(here)) + (await received(there))).toBe(AMOUNT)
   const both = await Promise.all([here, there].map((anvil) => sent(anvil, purse.wallet.address)))
-  expect(both.toSorted()).toEqual([0, 1])
+  expect(both.toSorted((a, b) => a - b)).toEqual([0, 1])
 })
