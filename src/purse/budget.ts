@@ -60,7 +60,7 @@ export function periodOf(now: number): Period {
 }
 
 /** What the day and the month of `period` have taken so far. */
-export async function readUse(db: Db, period: Period): Promise<BudgetUse> {
+export async function readUse(db: Db, period: Pick<Period, 'day' | 'month'>): Promise<BudgetUse> {
   const sums = `coalesce(sum(usd) FILTER (WHERE state IN ('confirmed', 'failed')), 0) AS spent,
     coalesce(sum(usd) FILTER (WHERE state NOT IN ('confirmed', 'failed')), 0) AS reserved`
   const [day] = await db.query<Usage>(`SELECT ${sums} FROM payment WHERE day = ?`, [period.day])
@@ -86,6 +86,20 @@ export function checkBudget(budget: Budget, period: Period, use: BudgetUse, requ
   if (use.day.spent + use.day.reserved + required > budget.perDay) {
     throw exceeded('per_day', budget.perDay, use.day, required, period.dayEnds)
   }
+}
+
+/** Whether all three limits still have room for what a payment has reserved: they may have been lowered since. */
+export async function stillFits(
+  db: Db,
+  budget: Budget,
+  payment: Pick<Period, 'day' | 'month'> & { readonly usd: MicroUsd },
+): Promise<boolean> {
+  const { day, month } = await readUse(db, payment)
+  return (
+    payment.usd <= budget.perPayment &&
+    day.spent + day.reserved <= budget.perDay &&
+    month.spent + month.reserved <= budget.perMonth
+  )
 }
 
 /** To be committed after a reservation is inserted: rolls it back if the day or the month has no room for it. */

@@ -4,8 +4,8 @@
  *
  * | state     | what is certain                                       | takes of the budget       | next                                            |
  * |-----------|-------------------------------------------------------|---------------------------|-------------------------------------------------|
- * | reserved  | nothing is signed                                     | amount + highest fee      | signed; failed when the invoice ends first      |
- * | signed    | the signed bytes are stored and were never sent       | amount + highest fee      | unknown; failed when the invoice ends first     |
+ * | reserved  | nothing is signed                                     | amount + highest fee      | signed; failed when the invoice ends first or its human no longer allows it |
+ * | signed    | the signed bytes are stored and were never sent       | amount + highest fee      | unknown; failed as above                        |
  * | unknown   | it may have been sent; no node says that it has it    | amount + highest fee      | broadcast, confirmed, failed; sent again        |
  * | broadcast | a node has taken it; perhaps a block holds it         | amount + highest fee      | confirmed, failed; sent again if nodes forgot it |
  * | confirmed | it is mined and deep enough                           | amount + the fee charged  | -                                               |
@@ -34,6 +34,8 @@ export type Reason =
   | 'refused'
   /** The invoice ended before it was sent. */
   | 'expired'
+  /** Its human no longer allows it, and it was never sent. */
+  | 'withdrawn'
   /** Another transaction of this wallet took its nonce. */
   | 'displaced'
   /** The same, or no node knows our transaction any more; and the recipient has what it was to get. */
@@ -59,6 +61,8 @@ export interface Payment {
   readonly fee_usd: bigint
   readonly native_price_e8: string
   readonly native_decimals: bigint
+  readonly day: string
+  readonly month: string
   readonly wallet: string
   readonly gas: bigint
   readonly max_fee_per_gas: string
@@ -128,6 +132,17 @@ export async function step(db: Db, now: number, from: Payment, to: Changes): Pro
     if (!(error instanceof BursarError) || error.code !== 'conflict') throw error
   }
   return readPayment(db, from.id)
+}
+
+/** Ends a payment that was certainly never sent, and gives its money back to the budget. */
+export function giveBack(
+  db: Db,
+  now: number,
+  payment: Payment,
+  reason: 'expired' | 'withdrawn',
+): Promise<Payment> {
+  // The signed bytes are forgotten: nobody can send them any more.
+  return step(db, now, payment, { state: 'failed', reason, usd: 0n, nonce: null, raw: null, txid: null })
 }
 
 function stepStatements(now: number, from: Payment, to: Changes): Statement[] {

@@ -6,6 +6,7 @@ import { confirm } from './confirm.ts'
 import { mustBeOf, openPayments, type Payment, readPayment } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
 import { advance } from './send.ts'
+import { endIfWithdrawn } from './withdraw.ts'
 
 /**
  * Moves every open payment on as far as it goes now, in the order of their nonces. What a chain does not answer
@@ -28,7 +29,9 @@ export async function resume(purse: Purse): Promise<{ open: number; troubles: Bu
  */
 export async function resumeOne(purse: Purse, network: Network, payment: Payment): Promise<Payment> {
   mustBeOf(network, payment)
-  if (payment.state === 'reserved' || payment.state === 'signed') return advance(purse, network, payment)
+  if (payment.state === 'reserved' || payment.state === 'signed') {
+    return advance(purse, network, await endIfWithdrawn(purse, network, payment))
+  }
   if (payment.state === 'unknown' || payment.state === 'broadcast') return confirm(purse, network, payment)
   return payment
 }

@@ -5,7 +5,7 @@
 import { BursarError } from '../errors.ts'
 import { ask, nodeAnswer } from './ask.ts'
 import { EXPIRY_MARGIN_MS } from './payee.ts'
-import { openPayments, type Payment, type Reason, step } from './payment.ts'
+import { giveBack, openPayments, type Payment, type Reason, step } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
 import { signPayment } from './transaction.ts'
 
@@ -56,15 +56,7 @@ export async function send(purse: Purse, network: Network, payment: Payment): Pr
 async function endIfLate(purse: Purse, payment: Payment): Promise<Payment> {
   const now = purse.runtime.now()
   if (Number(payment.expires_at) - now >= EXPIRY_MARGIN_MS) return payment
-  return step(purse.db, now, payment, {
-    state: 'failed',
-    reason: 'expired',
-    usd: 0n,
-    // The signed bytes are forgotten: nobody can send them any more.
-    nonce: null,
-    raw: null,
-    txid: null,
-  })
+  return giveBack(purse.db, now, payment, 'expired')
 }
 
 /**

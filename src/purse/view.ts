@@ -16,6 +16,8 @@ const NOTES: Record<Reason, string> = {
     'The node refuses it because network fees have risen above its ceiling. It is sent again by itself when they fall.',
   refused: 'The node refuses it. The same transaction is sent again by itself, never a second one.',
   expired: 'The invoice ended before the transaction was sent: nothing was paid. Create a new invoice.',
+  withdrawn:
+    'It was never sent, and what the human who owns the purse allows has changed since it was reserved: nothing was paid.',
   displaced:
     'Another transaction of this wallet took its place: nothing was paid. Create a new invoice; use the wallet for nothing else.',
   replaced:

@@ -31,6 +31,7 @@ let anvil: Anvil
 let endpoint: Endpoint
 let folder: Folder
 let config: object
+let key: `0x${string}`
 let wallet: string
 let recipient: `0x${string}`
 let signed: SignedInvoice
@@ -44,7 +45,7 @@ afterAll(() => anvil.stop())
 beforeEach(async () => {
   endpoint = await startEndpoint(anvil.url)
   folder = makeFolder()
-  const key = generatePrivateKey()
+  key = generatePrivateKey()
   wallet = privateKeyToAccount(key).address
   config = configOf({ rpc: endpoint.url, payees: [till], wallet: { private_key: key } })
   await fund(anvil, wallet)
@@ -178,6 +179,33 @@ describe('a start after the invoice has ended', () => {
     })
     await resume(purse)
     expect(await getPaymentOf(purse, till.payee, invoice)).toMatchObject({ state: 'broadcast' })
+    await purse.close()
+  })
+})
+
+describe('a start with a configuration that no longer allows it', () => {
+  const low = { per_payment: '10', per_day: '1', per_month: '1000' }
+  const removed = { assets: ['USDC'], tokens: { USDC: { contract: `0x${'11'.repeat(20)}`, decimals: 6 } } }
+  it.each([
+    ['reserved', 'its payee was unpinned', { payees: [] }],
+    ['signed', 'its payee was unpinned', { payees: [] }],
+    ['signed', 'the day was given less', { budget: low }],
+    ['reserved', 'one payment was given less', { budget: { ...low, per_payment: '1', per_day: '100' } }],
+    ['reserved', 'the month was given less', { budget: { ...low, per_day: '100', per_month: '1' } }],
+    ['reserved', 'its asset was removed', { chain: removed }],
+  ] as const)('never sends what was only %s: %s', async (state, _why, change) => {
+    expect(await crash({ commit: states[state], when: 'after' }).dead).toBe('SIGKILL')
+    const pinned = { rpc: endpoint.url, payees: [till], wallet: { private_key: key } }
+    const purse = await openTestPurse(settingsOf(configOf({ ...pinned, ...change }), folder.path))
+    endpoint.asked.length = 0
+    await resume(purse)
+    expect(await getPaymentOf(purse, till.payee, invoice)).toMatchObject({
+      state: 'failed',
+      charged_usd: '0.00',
+      txid: null,
+      note: expect.stringContaining('nothing was paid'),
+    })
+    expect(endpoint.asked).toEqual([])
     await purse.close()
   })
 })
