@@ -5,7 +5,7 @@
 import { type Address, type Hex, TransactionNotFoundError, TransactionReceiptNotFoundError } from 'viem'
 import { atomicToUsdCeil } from '../money.ts'
 import { ask } from './ask.ts'
-import { readBalance } from './balance.ts'
+import { dueOf, mayBePaid } from './forgotten.ts'
 import { type Payment, step } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
 import { send } from './send.ts'
@@ -100,21 +100,13 @@ async function displaced(purse: Purse, network: Network, payment: Payment, tip: 
     return step(purse.db, now, payment, { displaced_at: tip, block: null })
   }
   if (depthOf(payment.displaced_at, tip) <= BigInt(network.finalityDepth)) return payment
-  if (await mayBePaid(network, payment)) {
+  // At the tip that was seen: behind one URL there may be nodes that lag, which know neither receipt nor balance.
+  if (await mayBePaid(network, dueOf(payment), tip)) {
     if (payment.reason === 'replaced') return payment
     purse.runtime.log.warn({ payment: payment.id }, 'a payment was replaced, and its recipient has the money')
     return step(purse.db, now, payment, { reason: 'replaced' })
   }
   return step(purse.db, now, payment, { state: 'failed', reason: 'displaced', usd: 0n })
-}
-
-/** The recipient holds the amount, or has spent already: an invoice's address gets one payment. */
-async function mayBePaid(network: Network, { recipient, amount, ...payment }: Payment): Promise<boolean> {
-  const address = recipient as Address
-  const { symbol, contract } = payment
-  const asset = { symbol, decimals: Number(payment.decimals), ...(contract === null ? {} : { contract }) }
-  if ((await readBalance(network, address, asset)) >= BigInt(amount)) return true
-  return (await ask(network, (client) => client.getTransactionCount({ address }))) > 0
 }
 
 /** A reorganisation may have taken the block away, or what displaced it. */

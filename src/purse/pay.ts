@@ -5,13 +5,14 @@
 import type { PursePayment } from '../bursar.ts'
 import { BursarError, invalid } from '../errors.ts'
 import type { SignedInvoice } from '../signed-invoice.ts'
+import { countedNonce, requireUnpaid } from './forgotten.ts'
 import { requireFunds } from './funds.ts'
 import { readOrder, requireTime } from './payee.ts'
 import { findPayment, openPayments, type Payment, readPayment } from './payment.ts'
 import type { Network, Order, Purse } from './purse.ts'
 import { bindKey, keyTaken, reserve } from './reserve.ts'
 import { resumeOne } from './resume.ts'
-import { advance, countedNonce, requireResolved } from './send.ts'
+import { advance, requireResolved } from './send.ts'
 import { boundFee } from './transaction.ts'
 import { viewOf } from './view.ts'
 
@@ -75,6 +76,7 @@ async function payInTurn(
   await requireFunds(purse, order, fee.maxFee)
   // Asked before anything is reserved: from there on only the database and the key are needed.
   const counted = await countedNonce(purse, network)
+  await requireUnpaid(network, order)
   const payment = await reserve(purse, order, fee, idempotencyKey)
   // Its payee has signed the same invoice for another network too, and was asked for that one at the same time.
   if (payment.network !== network.caip2) return { payment, replayed: true }

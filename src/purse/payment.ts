@@ -36,6 +36,8 @@ export type Reason =
   | 'expired'
   /** Its human no longer allows it, and it was never sent. */
   | 'withdrawn'
+  /** Never signed, as far as this database remembers; and the recipient has what it was to get. */
+  | 'paid_before'
   /** Another transaction of this wallet took its nonce. */
   | 'displaced'
   /** The same, or no node knows our transaction any more; and the recipient has what it was to get. */

@@ -3,7 +3,8 @@
  * bytes that are sent are always the bytes that were stored first.
  */
 import { BursarError } from '../errors.ts'
-import { ask, nodeAnswer } from './ask.ts'
+import { nodeAnswer } from './ask.ts'
+import { countedNonce, dueOf, mayBePaid } from './forgotten.ts'
 import { EXPIRY_MARGIN_MS } from './payee.ts'
 import { giveBack, openPayments, type Payment, type Reason, step } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
@@ -12,7 +13,7 @@ import { signPayment } from './transaction.ts'
 /**
  * Moves a payment on as far as it goes now. To be called in the network's turn.
  *
- * @param counted what `countedNonce` said, where it has been asked.
+ * @param counted what `countedNonce` said, where it has been asked and the recipient has been looked at.
  * @returns the payment: `broadcast`, `unknown` (no node has said that it took it), or `failed` (its invoice ended
  *   before anything was sent).
  * @throws {BursarError} chain_unavailable (before anything was signed), database_unavailable
@@ -27,7 +28,11 @@ export async function advance(
   if (current.state === 'reserved' || current.state === 'signed') current = await endIfLate(purse, current)
   // One that was reserved for a wallet the purse had before can only end: its key is not here.
   const ours = current.wallet === purse.wallet.address
-  if (current.state === 'reserved' && ours) current = await signNext(purse, network, current, counted)
+  if (current.state === 'reserved' && ours) {
+    const nonce = counted ?? (await countedNonce(purse, network))
+    if (counted === undefined) current = await endIfPaid(purse, network, current)
+    if (current.state === 'reserved') current = await signNext(purse, network, current, nonce)
+  }
   if (current.state === 'signed') {
     // From here on it may be on its way: said before it is, so that no crash can deny it.
     current = await step(purse.db, purse.runtime.now(), current, { state: 'unknown', reason: 'no_answer' })
@@ -59,30 +64,21 @@ async function endIfLate(purse: Purse, payment: Payment): Promise<Payment> {
   return giveBack(purse.db, now, payment, 'expired')
 }
 
-/**
- * The nonces that the chain has seen this wallet use, those in its queue included.
- *
- * @throws {BursarError} chain_unavailable
- */
-export function countedNonce(purse: Purse, network: Network): Promise<number> {
-  const { address } = purse.wallet
-  return ask(network, (client) => client.getTransactionCount({ address, blockTag: 'pending' }))
+/** A reservation that was taken up again: in the database from which this one was copied it may have been paid. */
+async function endIfPaid(purse: Purse, network: Network, payment: Payment): Promise<Payment> {
+  if (!(await mayBePaid(network, dueOf(payment)))) return payment
+  return step(purse.db, purse.runtime.now(), payment, { state: 'failed', reason: 'paid_before' })
 }
 
 /**
  * Signs with the next unused nonce: what the chain has counted, or one above the highest that an open payment holds.
  * Payments take turns, and one that was never sent gives its nonce up only while it is the highest: no gap opens.
  */
-async function signNext(
-  purse: Purse,
-  network: Network,
-  payment: Payment,
-  counted: number | undefined,
-): Promise<Payment> {
+async function signNext(purse: Purse, network: Network, payment: Payment, counted: number): Promise<Payment> {
   const open = await openPayments(purse.db, network.caip2, purse.wallet.address)
   const nonce = open.reduce(
     (next, { nonce: held }) => (held === null ? next : Math.max(next, Number(held) + 1)),
-    counted ?? (await countedNonce(purse, network)),
+    counted,
   )
   const { raw, txid } = await signPayment(network, purse.wallet, payment, nonce)
   return step(purse.db, purse.runtime.now(), payment, { state: 'signed', nonce: BigInt(nonce), raw, txid })

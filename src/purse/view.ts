@@ -18,6 +18,8 @@ const NOTES: Record<Reason, string> = {
   expired: 'The invoice ended before the transaction was sent: nothing was paid. Create a new invoice.',
   withdrawn:
     'It was never sent, and what the human who owns the purse allows has changed since it was reserved: nothing was paid.',
+  paid_before:
+    'Its recipient has the money already, by a payment that this purse does not remember: it was not paid again. Look at the invoice; its budget stays taken.',
   displaced:
     'Another transaction of this wallet took its place: nothing was paid. Create a new invoice; use the wallet for nothing else.',
   replaced:

@@ -90,6 +90,26 @@ describe('a payment whose nonce is used up, and whose recipient has the money', 
     expect(await getPayment(purse, id)).toMatchObject({ state: 'confirmed', note: null })
   })
 
+  it('is not called unpaid by nodes behind one URL that lag, each in its own way', async () => {
+    const { id, txid } = await payInvoice(purse, { signed: makeInvoice(till) })
+    await mined(anvil, txid)
+    const behind = BigInt(await anvil.height()) - 1n
+    // The one that counts the wallet's transactions is up to date; the one that has receipts and balances is not.
+    endpoint.treat(({ method, params }) => {
+      if (/^eth_getTransaction(Receipt|ByHash)$/.test(method)) return { result: null }
+      if (method !== 'eth_getBalance') return 'pass'
+      const block = String(params[1])
+      if (!block.startsWith('0x')) return { result: '0x0' }
+      const missing = { error: { code: -32000, message: 'header not found' } }
+      return BigInt(block) > behind ? missing : { result: '0x0' }
+    })
+    await settled()
+    expect(await getPayment(purse, id)).toMatchObject(KEPT)
+    endpoint.treat(() => 'pass')
+    await resume(purse)
+    expect(await getPayment(purse, id)).toMatchObject({ state: 'confirmed' })
+  })
+
   it('has been replaced by a human with the same key, who paid more for its gas', async () => {
     const recipient = freshAddress()
     await anvil.automine(false)
