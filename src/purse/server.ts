@@ -3,8 +3,9 @@
  * raises a budget, pins a payee or shows the key.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createAdaptorServer } from '@hono/node-server'
+import { getRequestListener } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { z } from 'zod'
@@ -12,12 +13,13 @@ import { describeIssues } from '../config.ts'
 import { BursarError, invalid, toBursarError } from '../errors.ts'
 import { getPayment, getPaymentOf, payInvoice } from './pay.ts'
 import type { Purse } from './purse.ts'
+import { stoppable } from './stoppable.ts'
 import { statusOf } from './view.ts'
 
 export interface PurseServer {
   /** `http://127.0.0.1:<port>` */
   readonly url: string
-  /** Takes no more requests and resolves when the last has been answered. */
+  /** Takes no more requests and resolves when the last that has arrived is answered. */
   close(): Promise<void>
 }
 
@@ -39,20 +41,14 @@ const payBody = z.strictObject({
 
 /** @throws {BursarError} conflict: the port is in use. */
 export async function servePurse(purse: Purse, { token, port }: ServerOptions): Promise<PurseServer> {
-  const server = createAdaptorServer({ fetch: app(purse, token).fetch })
+  const server = createServer(getRequestListener(app(purse, token).fetch, { overrideGlobalObjects: false }))
+  const stop = stoppable(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => reject(cannotListen(port, cause)))
     server.listen(port, '127.0.0.1', resolve)
   })
   const address = server.address() as AddressInfo
-  return {
-    url: `http://127.0.0.1:${address.port}`,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        if ('closeIdleConnections' in server) server.closeIdleConnections()
-      }),
-  }
+  return { url: `http://127.0.0.1:${address.port}`, close: stop }
 }
 
 function app(purse: Purse, token: string): Hono {
