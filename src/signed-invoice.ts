@@ -6,17 +6,20 @@ import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
 import { z } from 'zod'
 import { invalid } from './errors.ts'
 
+/** An address of any chain. No spaces here or below: what is signed is shown to agents, who might obey it. */
+const ADDRESS = /^[\w:+/=-]{1,120}$/
+
 const payloadSchema = z.strictObject({
   v: z.literal(1),
   /** The till's public key: binds the promise to its maker. */
   payee: z.string(),
-  invoice: z.string().min(1).max(80),
-  rail: z.string().min(3).max(80),
+  invoice: z.string().regex(/^[\w-]{1,80}$/),
+  rail: z.string().regex(/^[\w.-]{1,64}:[A-Za-z0-9.]{1,15}$/),
   /** CAIP-2, so that the same rail name on another network is not the same promise: `eip155:1`, `bip122:...`. */
-  network: z.string().min(3).max(80),
+  network: z.string().regex(/^[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}$/),
   /** Token contract, or null for the chain's own coin. */
-  contract: z.string().nullable(),
-  recipient: z.string().min(10).max(120),
+  contract: z.string().regex(ADDRESS).nullable(),
+  recipient: z.string().regex(ADDRESS).min(10),
   /** Atomic units. */
   amount: z.string().regex(/^[1-9]\d{0,77}$/),
   /** Unix milliseconds. */
