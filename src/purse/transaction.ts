@@ -56,6 +56,7 @@ export async function boundFee(network: Network, from: Address, transfer: Transf
     )
   }
   const gas = await estimateGas(network, from, transfer)
+  await requireObedient(network, from, transfer)
   const maxFeePerGas = 2n * block.baseFeePerGas + tip
   const bare: FeeBound = { gas, maxFeePerGas, maxPriorityFeePerGas: tip, maxFee: gas * maxFeePerGas }
   return {
@@ -119,18 +120,29 @@ async function estimateGas(network: Network, account: Address, transfer: Transfe
       throw error
     }
   })
-  if (gas === null) {
-    throw new BursarError(
-      'invoice_not_payable',
-      `${network.id} refuses this transfer: it would be reverted.`,
-      {
-        remedy:
-          'Check that the token is not paused and neither side is blocked by its issuer; pay on another rail.',
-        details: { reason: 'reverts' },
-      },
-    )
-  }
+  if (gas === null) throw refused(network, 'it would be reverted', 'reverts')
   return gas === PLAIN_GAS ? gas : gas + gas / 4n
+}
+
+/**
+ * A token may say no without reverting: it answers false, moves nothing, and the transaction counts as a success. Some
+ * (USDT on Ethereum) answer nothing, which is a yes.
+ */
+async function requireObedient(network: Network, account: Address, transfer: Transfer): Promise<void> {
+  const { recipient, amount, asset } = transfer
+  if (asset.contract === undefined) return
+  const data = transferData(recipient, amount)
+  const answer = await ask(network, (client) => client.call({ account, to: asset.contract as Address, data }))
+  if (answer.data === undefined || BigInt(answer.data) !== 0n) return
+  throw refused(network, 'the token would not make it', 'refused_by_token')
+}
+
+function refused(network: Network, why: string, reason: string): BursarError {
+  return new BursarError('invoice_not_payable', `${network.id} refuses this transfer: ${why}.`, {
+    remedy:
+      'Check that the token is not paused and neither side is blocked by its issuer; pay on another rail.',
+    details: { reason },
+  })
 }
 
 /** The contract in which OP-stack chains (Base, Optimism) price what they owe to their parent chain. */

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { payInvoice } from '../../src/purse/pay.ts'
 import type { Purse } from '../../src/purse/purse.ts'
-import { now as clock, makeInvoice, makeTill } from './support/fixture.ts'
+import { now as clock, freshAddress, makeInvoice, makeTill } from './support/fixture.ts'
 import { ETHER, startWorld, type World } from './support/world.ts'
 
 let world: World
@@ -9,6 +9,17 @@ beforeAll(async () => {
   world = await startWorld()
 })
 afterAll(() => world.stop())
+
+/** By the length of what a token is asked: decimals() is 6, balanceOf(owner) what the owner has in wei, the rest 0. */
+const FALSE = '366004146006023660241460043531020160005260206000f3'
+/** The same, but transfer(to, value) stops without an answer: 7 bytes that jump behind the others. */
+const NOTHING = `3660441460${(7 + FALSE.length / 2).toString(16)}57${FALSE}5b00`
+
+async function tokenAnswering(code: string): Promise<`0x${string}`> {
+  const token = freshAddress()
+  await world.anvil.rpc('anvil_setCode', [token, `0x${code}`])
+  return token
+}
 
 describe('a refusal', () => {
   let purse: Purse
@@ -117,6 +128,22 @@ describe('a refusal', () => {
       await world.anvil.automine(true)
       await world.anvil.mine()
     }
+  })
+  it('of a token that answers false and moves nothing', async () => {
+    const usdc = await tokenAnswering(FALSE)
+    purse = await world.makePurse({ usdc })
+    const signed = world.usdcInvoice({ contract: usdc })
+    await expect(payInvoice(purse, { signed })).rejects.toMatchObject({
+      code: 'invoice_not_payable',
+      details: { reason: 'refused_by_token' },
+    })
+    await nothingHappened()
+  })
+  it('not of a token that answers nothing, as USDT on Ethereum does', async () => {
+    const usdc = await tokenAnswering(NOTHING)
+    purse = await world.makePurse({ usdc })
+    const signed = world.usdcInvoice({ contract: usdc })
+    expect(await world.payAndMine(purse, { signed })).toMatchObject({ state: 'broadcast' })
   })
   it('for lack of a price', async () => {
     const chain = { assets: ['ETH', 'EUR'], tokens: { EUR: { contract: world.token.address, decimals: 6 } } }
