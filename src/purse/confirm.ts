@@ -8,6 +8,7 @@ import { ask } from './ask.ts'
 import { dueOf, mayBePaid } from './forgotten.ts'
 import { type Payment, step } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
+import { seconded } from './seconded.ts'
 import { send } from './send.ts'
 
 interface Receipt {
@@ -23,9 +24,9 @@ interface Receipt {
  * @throws {BursarError} chain_unavailable, database_unavailable
  */
 export async function confirm(purse: Purse, network: Network, payment: Payment): Promise<Payment> {
-  if (payment.txid === null) throw new Error(`payment ${payment.id} has no transaction`)
+  const txid = txidOf(payment)
   const tip = await ask(network, (client) => client.getBlockNumber({ cacheTime: 0 }))
-  const receipt = await readReceipt(network, payment.txid)
+  const receipt = await readReceipt(network, txid)
   if (receipt) return mined(purse, network, payment, receipt, tip)
   const counted = await ask(network, (client) =>
     client.getTransactionCount({ address: payment.wallet as Address, blockTag: 'latest' }),
@@ -34,8 +35,13 @@ export async function confirm(purse: Purse, network: Network, payment: Payment):
     return displaced(purse, network, payment, tip)
   }
   const waiting = await forgetBlock(purse, payment)
-  const known = await isKnown(network, payment.txid)
+  const known = await isKnown(network, txid)
   return known && waiting.state === 'broadcast' ? waiting : send(purse, network, waiting)
+}
+
+function txidOf({ id, txid }: Payment): Hex {
+  if (txid === null) throw new Error(`payment ${id} has no transaction`)
+  return txid
 }
 
 /**
@@ -59,7 +65,8 @@ async function mined(
   tip: bigint,
 ): Promise<Payment> {
   const now = purse.runtime.now()
-  if (depthOf(receipt.block, tip) < BigInt(depthNeeded(network, payment, receipt))) {
+  const deep = depthOf(receipt.block, tip) >= BigInt(depthNeeded(network, payment, receipt))
+  if (!deep || (receipt.reverted && !(await seconded(network, txidOf(payment), 'reverted')))) {
     if (payment.state === 'broadcast' && payment.block === receipt.block) return payment
     return step(purse.db, now, payment, {
       state: 'broadcast',
@@ -106,6 +113,7 @@ async function displaced(purse: Purse, network: Network, payment: Payment, tip: 
     purse.runtime.log.warn({ payment: payment.id }, 'a payment was replaced, and its recipient has the money')
     return step(purse.db, now, payment, { reason: 'replaced' })
   }
+  if (!(await seconded(network, txidOf(payment), 'none'))) return payment
   return step(purse.db, now, payment, { state: 'failed', reason: 'displaced', usd: 0n })
 }
 
