@@ -168,7 +168,7 @@ function exceeded(
     {
       remedy:
         resetsAt === null
-          ? 'Buy less at once, or ask the human who owns the purse to raise purse.budget.per_payment.'
+          ? 'Buy less, or ask the human who owns the purse to raise purse.budget.per_payment.'
           : `Buy less, wait until ${new Date(resetsAt).toISOString()}, or ask the human who owns the purse to raise purse.budget.${limit}.`,
       details: {
         limit,

@@ -8,7 +8,7 @@ import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { type PurseChild, type SpawnCommand, startChild } from './child.ts'
 import { type Asked, exchange, NoAnswer, type Target } from './exchange.ts'
-import { readNotices, walletSource } from './notice.ts'
+import { readNotices, termsOf, walletSource } from './notice.ts'
 import { configuredPurse, purseConfig, purseDatabase } from './settings.ts'
 
 export interface PurseConnection extends PurseClient {
@@ -133,21 +133,35 @@ function silent(conflict: BursarError): BursarError {
   )
 }
 
-/** The purse that serves this configuration, if one runs and answers. */
+/**
+ * The purse that serves this configuration, if one runs and answers.
+ *
+ * @throws {BursarError} purse_unavailable: it was started with another budget or other payees. It would pay by them.
+ */
 async function findRunning(settings: Settings, runtime: Runtime): Promise<Target | null> {
   const database = purseDatabase(settings)
-  const wallet = walletSource(purseConfig(settings).wallet)
+  const config = purseConfig(settings)
+  const [wallet, terms] = [walletSource(config.wallet), termsOf(config)]
   for (const notice of readNotices(settings.dataDir)) {
     if (notice.database !== database || notice.wallet !== wallet) continue
     try {
       await exchange(runtime, notice, { method: 'GET', path: '/hello' })
-      return notice
     } catch (error) {
       // Killed, or its port is somebody else's by now.
       if (!(error instanceof NoAnswer) && !(error instanceof BursarError)) throw error
+      continue
     }
+    if (notice.terms !== terms) throw outdated(notice.pid)
+    return notice
   }
   return null
+}
+
+function outdated(pid: number): BursarError {
+  return unavailable(
+    'The purse that runs was started with another budget or other payees than the configuration has now.',
+    `Ask the human who owns it to end it (process ${pid}, or the editor that started it); the next request then starts one as it is configured.`,
+  )
 }
 
 function unanswered({ path }: Asked, { reached }: NoAnswer): BursarError {

@@ -9,7 +9,7 @@ import type { Runtime } from '../runtime.ts'
 import { openPurseDatabase } from './database.ts'
 import type { PurseEvent } from './events.ts'
 import { lockWallet } from './lock.ts'
-import { removeNotice, walletSource, writeNotice } from './notice.ts'
+import { removeNotice, termsOf, walletSource, writeNotice } from './notice.ts'
 import { openConfiguredWallet, purseOf } from './open.ts'
 import { keepResuming } from './resume.ts'
 import { servePurse } from './server.ts'
@@ -59,8 +59,9 @@ async function run({ settings, runtime, signal, parent, report }: RunOptions): P
       const purse = purseOf({ settings, runtime, db, wallet })
       const server = await servePurse(purse, { token, port })
       const place = { address: wallet.address, url: server.url, pid: process.pid }
-      const source = walletSource(purseConfig(settings).wallet)
-      writeNotice(settings.dataDir, { ...place, token, database: url, wallet: source })
+      const config = purseConfig(settings)
+      const serves = { database: url, wallet: walletSource(config.wallet), terms: termsOf(config) }
+      writeNotice(settings.dataDir, { ...place, token, ...serves })
       report({ purse: 'ready', ...place })
       await Promise.all([keepResuming(purse, end), ended(end)])
       removeNotice(settings.dataDir, wallet.address)

@@ -1,4 +1,5 @@
 /** How a running purse is found: a file in the data folder, `purse-<address>.json`, readable by its owner only. */
+import { createHash } from 'node:crypto'
 import {
   closeSync,
   fsyncSync,
@@ -21,6 +22,8 @@ const noticeSchema = z.object({
   /** Which configuration it serves: its database, and where its key comes from (never the key). */
   database: z.string(),
   wallet: z.string(),
+  /** Budget and payees that it was started with, as `termsOf` has them; purses before this one did not say. */
+  terms: z.string().optional(),
 })
 
 export type Notice = z.output<typeof noticeSchema>
@@ -28,6 +31,13 @@ export type Notice = z.output<typeof noticeSchema>
 /** Names where a wallet's key comes from, without reading it. */
 export function walletSource(wallet: PurseConfig['wallet']): string {
   return 'keystore' in wallet ? `keystore:${wallet.keystore}` : 'environment'
+}
+
+/** What a human allows, as one word that tells a changed configuration from the one that a purse was started with. */
+export function termsOf({ budget, payees }: PurseConfig): string {
+  const { per_payment, per_day, per_month } = budget
+  const terms = [per_payment, per_day, per_month, ...payees.flatMap(({ name, key }) => [name, key])]
+  return createHash('sha256').update(JSON.stringify(terms)).digest('base64url')
 }
 
 /** Written beside and moved into place, so that nobody reads half of it. */

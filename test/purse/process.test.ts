@@ -181,6 +181,23 @@ describe('a connection', () => {
     expect(notice().pid).not.toBe(pid)
   })
 
+  it.each([
+    ['less budget', { budget: { per_payment: '1', per_day: '1', per_month: '1' } }],
+    ['fewer payees', { payees: [] }],
+  ])('pays nothing through a purse that was started before there was %s', async (_what, change) => {
+    const old = connect()
+    await old.status()
+    const { pid } = notice()
+    const edited = connect(change)
+    await expect(edited.pay({ signed: makeInvoice(till) })).rejects.toMatchObject({
+      code: 'purse_unavailable',
+      remedy: expect.stringContaining(`process ${pid}`),
+    })
+    await old.close()
+    // The one that it starts now has what is configured now.
+    const refusal = { code: 'payees' in change ? 'unknown_payee' : 'budget_exceeded' }
+    await expect(edited.pay({ signed: makeInvoice(till) })).rejects.toMatchObject(refusal)
+  })
   it('takes over when the editor that had started the purse is closed', async () => {
     const [one, two] = [connect(), connect()]
     await one.status()
