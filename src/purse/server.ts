@@ -41,7 +41,8 @@ const payBody = z.strictObject({
 
 /** @throws {BursarError} conflict: the port is in use. */
 export async function servePurse(purse: Purse, { token, port }: ServerOptions): Promise<PurseServer> {
-  const server = createServer(getRequestListener(app(purse, token).fetch, { overrideGlobalObjects: false }))
+  const listener = getRequestListener(app(purse, token).fetch, { overrideGlobalObjects: false })
+  const server = createServer((request, response) => void listener(request, response))
   const stop = stoppable(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => reject(cannotListen(port, cause)))
