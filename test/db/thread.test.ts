@@ -109,7 +109,7 @@ test('a process may close at any stage of the start of its thread, and then ends
   const script = fileURLToPath(new URL('children/closer.ts', import.meta.url))
   const { stdout } = await promisify(execFile)(process.execPath, [script, t.url])
   expect(stdout).toBe('closed\n')
-}, 90_000)
+})
 
 test('should the thread die, commits are made here again', async () => {
   const started: Worker[] = []

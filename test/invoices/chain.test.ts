@@ -21,7 +21,7 @@ let token: TestToken
 beforeAll(async () => {
   ;[local, side] = await Promise.all([startAnvil(), startAnvil({ chainId: 31338 })])
   token = await deployToken(local)
-  await token.mint(payer(), 1_000_000_000n)
+  await local.mined(await token.mint(payer(), 1_000_000_000n))
 })
 afterAll(() => Promise.all([local?.stop(), side?.stop()]))
 
@@ -82,10 +82,13 @@ describe('a payment on an EVM chain', () => {
   it('in the native coin is seen, confirms block by block, and is credited', async () => {
     const invoice = await ask()
     const seen: string[] = []
+    const looked = Promise.withResolvers<void>()
     const settled = wait(invoice, (view) => {
       const { state, confirmations } = view.payments[0] ?? { state: 'none', confirmations: 0 }
       seen.push(`${view.state} ${state} ${confirmations}`)
+      looked.resolve()
     })
+    await looked.promise
     const txid = await local.send({ to: invoice.address, value: BigInt(invoice.amount) })
     for (const confirmations of [1, 2]) {
       await until(invoice, (view) => view.payments[0]?.confirmations === confirmations)

@@ -72,9 +72,9 @@ describe('a chain that forked below finality', () => {
 
   it('goes on where it was when the fork turns out to be none', async () => {
     const before = await paid()
+    await shop.unwatch()
     const snapshot = await anvil.snapshot()
     await anvil.mine()
-    await shop.unwatch()
     await shop.till.db.commit([{ sql: "UPDATE chain_cursor SET halted = 'a deep fork'", args: [] }])
     await anvil.revert(snapshot)
     expect(await resume()).toMatchObject({ forked: false })

@@ -263,7 +263,8 @@ describe('asking', () => {
   it('leaves a source alone for a minute that asks for it', async () => {
     exchanges.behave('kraken', answers(429))
     const rates = open({ minSources: 3 })
-    await rates.quote('ETH')
+    // It waits for all of them; a quote may have had enough before this one has answered.
+    await rates.survey('ETH')
     const before = exchanges.asked.length
     all(at('2500.00'))
     runtime.clock.advance(59_000)
@@ -278,7 +279,8 @@ describe('asking', () => {
   it('asks a source again that was left alone when the clock was set back', async () => {
     exchanges.behave('kraken', answers(429))
     const rates = open({ minSources: 3 })
-    await rates.quote('ETH')
+    // It waits for all of them; a quote may have had enough before this one has answered.
+    await rates.survey('ETH')
     const before = exchanges.asked.length
     runtime.clock.advance(-3_600_000)
     all(at('2500.00', START - 3_600_000))

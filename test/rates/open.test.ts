@@ -25,7 +25,8 @@ let runtime: Runtime
 
 beforeAll(async () => {
   ;[anvil, exchanges] = await Promise.all([startAnvil({ chainId: 8453 }), startExchanges()])
-  runtime = { ...testRuntime(), network: exchanges.network() }
+  // No deadline: what a busy machine is late with is waited for.
+  runtime = { ...testRuntime(), network: exchanges.network(), after: () => () => undefined }
   // A node is believed once it has the tokens that are configured.
   await deployToken(anvil, '0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913')
   const feed = await placeFeed(anvil, FEEDS[8453]?.['USDC']?.address ?? '')

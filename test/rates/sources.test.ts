@@ -121,7 +121,9 @@ describe.each(EXCHANGES)('%s', (exchange) => {
         exchanges.behave(exchange, (...to) =>
           says(tickerOf(exchange, to[2], { bid, ask: ask_, at: START }), START)(...to),
         )
-        const expected = middleOf(bid, ask_)
+        // Bitfinex writes numbers, not texts: a blank before one is none of it.
+        const said = (text: string) => (exchange === 'bitfinex' ? text.trim() : text)
+        const expected = middleOf(said(bid), said(ask_))
         const got = await ask(exchange).then(
           ({ priceE8 }) => priceE8,
           (error: unknown) => {
@@ -131,7 +133,7 @@ describe.each(EXCHANGES)('%s', (exchange) => {
         )
         expect(got).toBe(expected)
       }),
-      { numRuns: 60 },
+      { numRuns: 60, examples: [[' 1', ' 1']] },
     )
   })
 

@@ -1,7 +1,9 @@
 /**
  * A real local EVM chain: anvil, from npm. Self-contained, so that the demo uses it as well as the tests.
  *
- * By default every transaction is mined at once in a block of its own; `automine(false)` leaves that to `mine()`.
+ * By default every transaction is mined at once in a block of its own; `automine(false)` leaves that to `mine()`. The
+ * node tells its hash before it mines it, so whatever changes the chain by hand waits for that block first: else the
+ * transaction would sometimes be in a block made by hand, and there would be one less, or an empty one more.
  */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -88,7 +90,8 @@ export async function startAnvil(options: AnvilOptions = {}): Promise<Anvil> {
     await started.stop('SIGKILL')
     throw error
   })
-  return client(`http://${match[1]}`, chainId, () => started.stop())
+  const automatic = options.blockTimeSeconds === undefined
+  return client(`http://${match[1]}`, { chainId, automatic, stop: () => started.stop() })
 }
 
 /** @throws when this platform has no anvil package installed. */
@@ -116,10 +119,28 @@ export function anvilAccounts(): readonly TestAccount[] {
   })
 }
 
-function client(url: string, chainId: number, stop: () => Promise<void>): Anvil {
+interface Starting {
+  readonly chainId: number
+  /** Every transaction is mined as it comes. */
+  readonly automatic: boolean
+  readonly stop: () => Promise<void>
+}
+
+function client(url: string, { chainId, automatic: atFirst, stop }: Starting): Anvil {
   const accounts = anvilAccounts()
   const rpc = jsonRpc(url)
+  let automatic = atFirst
   let forks = 0
+  /** Resolves when a block holds all that was sent. */
+  const settled = async () => {
+    const until = performance.now() + PATIENCE_MS
+    while (automatic) {
+      const { pending } = await rpc<{ pending: string }>('txpool_status')
+      if (BigInt(pending) === 0n) return
+      if (performance.now() > until) throw new Error('a transaction waits that is not mined by itself')
+      await delay(2)
+    }
+  }
   /** Empty blocks of the same second would have the same hashes again: another proposer makes them differ. */
   const propose = async () => {
     forks += 1
@@ -132,8 +153,15 @@ function client(url: string, chainId: number, stop: () => Promise<void>): Anvil 
     rpc,
     stop,
     height: async () => Number(await rpc<string>('eth_blockNumber')),
-    mine: async (blocks = 1) => void (await rpc('anvil_mine', [toHex(blocks)])),
-    automine: async (on) => void (await rpc('evm_setAutomine', [on])),
+    async mine(blocks = 1) {
+      await settled()
+      await rpc('anvil_mine', [toHex(blocks)])
+    },
+    async automine(on) {
+      await settled()
+      await rpc('evm_setAutomine', [on])
+      automatic = on
+    },
     send({ from = accounts[0]?.address, to, value, data, gas }) {
       const optional = {
         ...(to === undefined ? {} : { to }),
@@ -155,15 +183,21 @@ function client(url: string, chainId: number, stop: () => Promise<void>): Anvil 
     rawTransaction: (hash) => rpc('eth_getRawTransactionByHash', [hash]),
     sendRaw: (raw) => rpc('eth_sendRawTransaction', [raw]),
     async shorten(depth) {
+      await settled()
       await propose()
       await rpc('anvil_rollback', [depth])
     },
     async reorg(depth) {
+      await settled()
       await propose()
       await rpc('anvil_reorg', [depth, []])
     },
-    snapshot: () => rpc('evm_snapshot'),
+    async snapshot() {
+      await settled()
+      return rpc('evm_snapshot')
+    },
     async revert(snapshot) {
+      await settled()
       if (!(await rpc<boolean>('evm_revert', [snapshot]))) throw new Error(`No snapshot ${snapshot}.`)
     },
   }
