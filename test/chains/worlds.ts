@@ -50,7 +50,8 @@ export const BITCOIN_KEY = root.derive("m/84'/0'/0'").publicExtendedKey
 const TAPROOT_KEY = root.derive("m/86'/0'/0'").publicExtendedKey
 
 /** A node of the tests is on this machine: it answers, however much else the machine does. */
-const runtime: Runtime = { ...systemRuntime('silent'), after: () => () => undefined }
+const patient = (impatient: Runtime): Runtime => ({ ...impatient, after: () => () => undefined })
+const runtime = systemRuntime('silent')
 
 export interface EvmWorld extends World {
   readonly anvil: Anvil
@@ -182,7 +183,7 @@ export async function bitcoinWorld(): Promise<BitcoinWorld> {
 }
 
 function only(config: Parameters<typeof openChains>[0]['config'], own: Runtime = runtime): Chain {
-  const [chain] = openChains({ config, runtime: own })
+  const [chain] = openChains({ config, runtime: patient(own) })
   if (!chain) throw new Error('one chain was configured')
   return chain
 }
