@@ -76,7 +76,9 @@ test.each([
 test('four processes on one file, killed at random, lose nothing that they acknowledged', async () => {
   // Two write in a thread, one moves to its thread on the way.
   const threads = ['0', '0', '12', '1000000']
-  const writers = threads.map((after, n) => child('committer', String(n * 1_000_000), '1000000', after))
+  const writers = threads.map((after, n) =>
+    child('committer', String(n * 1_000_000), '1000000', after, 'among others'),
+  )
   await Promise.all(
     writers.map((writer, n) => printed(writer, new RegExp(`^ack ${n * 1_000_000 + 15 + n * 10}$`, 'm'))),
   )
