@@ -167,11 +167,9 @@ describe.skipIf(noBitcoin() !== null)('whatever happens to Bitcoin payments', ()
     const [row] = await shop.till.db.query<{ height: bigint }>('SELECT height FROM chain_cursor')
     const [tip, to] = [await node.height(), Number(row?.height)]
     const waiting = to === tip ? await node.rpc<string[]>('getrawmempool') : []
-    const mined: string[] = []
-    for (let height = Math.max(0, Math.min(to, tip) - DEEP); height <= Math.min(to, tip); height += 1) {
-      mined.push(...(await blockAt<{ tx: string[] }>(height, 1)).tx)
-    }
-    for (const txid of [...waiting, ...mined]) if (!seen.has(txid)) seen.set(txid, shop.till.clock.now)
+    const mined = (await newestBlocks()).filter(({ height }) => height <= to)
+    for (const txid of [...waiting, ...mined.flatMap(({ tx }) => tx.map(({ txid }) => txid))])
+      if (!seen.has(txid)) seen.set(txid, shop.till.clock.now)
   }
 
   async function readAll(shop: BitcoinShop, seen: Map<string, number>): Promise<void> {
@@ -235,25 +233,37 @@ describe.skipIf(noBitcoin() !== null)('whatever happens to Bitcoin payments', ()
     return mined < ends || (at < ends && mined <= at + HOUR_MS)
   }
 
-  const blockAt = async <B>(height: number, detail: 1 | 2): Promise<B> =>
-    node.rpc<B>('getblock', await node.rpc<string>('getblockhash', height), detail)
-
   interface Block {
     readonly height: number
+    readonly previousblockhash?: string
     readonly tx: readonly {
       txid: string
       vout: readonly { value: number; n: number; scriptPubKey: { address?: string; addresses?: string[] } }[]
     }[]
   }
 
+  /** By hash. */
+  const known = new Map<string, Block>()
+
+  /** The best chain from its tip down. What a block holds is asked for once. */
+  async function newestBlocks(): Promise<Block[]> {
+    const blocks: Block[] = []
+    let hash: string | undefined = await node.rpc<string>('getbestblockhash')
+    while (hash !== undefined && blocks.length <= DEEP) {
+      const block: Block = known.get(hash) ?? (await node.rpc<Block>('getblock', hash, 2))
+      known.set(hash, block)
+      blocks.push(block)
+      hash = block.previousblockhash
+    }
+    return blocks
+  }
+
   async function outputsTo(
     addresses: ReadonlyMap<string, string>,
   ): Promise<{ key: string; invoice: string | null; amount: bigint; height: number }[]> {
-    const tip = await node.height()
     const found = []
-    for (let height = Math.max(0, tip - DEEP); height <= tip; height += 1) {
-      const block = await blockAt<Block>(height, 2)
-      for (const { txid, vout } of block.tx) {
+    for (const { height, tx } of await newestBlocks()) {
+      for (const { txid, vout } of tx) {
         for (const { value, n, scriptPubKey } of vout) {
           const invoice = addresses.get(scriptPubKey.address ?? scriptPubKey.addresses?.[0] ?? '')
           if (invoice === undefined) continue
