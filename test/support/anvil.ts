@@ -133,8 +133,9 @@ function client(url: string, { chainId, automatic: atFirst, stop }: Starting): A
   let forks = 0
   /** Resolves when a block holds all that was sent. */
   const settled = async () => {
+    if (!automatic) return
     const until = performance.now() + PATIENCE_MS
-    while (automatic) {
+    while (true) {
       const { pending } = await rpc<{ pending: string }>('txpool_status')
       if (BigInt(pending) === 0n) return
       if (performance.now() > until) throw new Error('a transaction waits that is not mined by itself')
