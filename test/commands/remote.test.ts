@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type FaultyProxy, startFaultyProxy } from '../support/faulty-proxy.ts'
 import { refusal } from '../support/mcp-answers.ts'
 import { connect } from '../support/mcp-clients.ts'
+import { NOWHERE } from '../support/nowhere.ts'
 import { BIN, run } from '../support/program.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
 
@@ -115,16 +116,14 @@ describe('what turns out wrong is the answer of every tool, and one line of the 
   })
 
   test('nothing that listens there', async () => {
-    const closed = await startFaultyProxy(till.url)
-    await closed.stop()
     const session = await connect('2026-07-28', {
       kind: 'stdio',
       command: process.execPath,
       args: [BIN, 'mcp'],
-      env: env({ BURSAR_URL: closed.url, BURSAR_KEY: 'bk_x' }),
+      env: env({ BURSAR_URL: NOWHERE, BURSAR_KEY: 'bk_x' }),
     })
     const refused = await refusal(session, 'till_unavailable', 'list_offers')
-    expect(refused['detail']).toBe(`The till at ${closed.url} cannot be reached: ECONNREFUSED.`)
+    expect(refused['detail']).toBe(`The till at ${NOWHERE} cannot be reached: ECONNREFUSED.`)
     await session.close()
   })
 })

@@ -4,6 +4,7 @@ import { callModel } from '../../src/models/call.ts'
 import { readModels } from '../../src/models/catalogue.ts'
 import { CHAT, MESSAGES, messages, refusal } from '../support/calls.ts'
 import { DEADLINE_MS, DRAIN_MS } from '../support/models.ts'
+import { NOWHERE } from '../support/nowhere.ts'
 import { chatFrames, message, streams } from '../support/streams.ts'
 import { type HttpTill, httpTill } from '../support/till-http.ts'
 import {
@@ -33,17 +34,12 @@ const FIRST_CHARGE = 12n * 10n + 5n * 20n
 
 let first: ScriptedUpstream
 let spare: ScriptedUpstream
-/** Nothing listens there any more. */
-let closed: string
 let before = { first: 0, spare: 0 }
 let till: HttpTill
 
 beforeAll(async () => {
   first = await startScriptedUpstream()
   spare = await startScriptedUpstream()
-  const gone = await startScriptedUpstream()
-  closed = gone.baseUrl
-  await gone.stop()
 })
 afterAll(async () => {
   await first.stop()
@@ -62,9 +58,9 @@ function config() {
   const claude = { format: 'anthropic', ...shared }
   return {
     upstreams: {
-      gone: { base_url: closed, ...shared },
+      gone: { base_url: `${NOWHERE}/v1`, ...shared },
       spare: { base_url: spare.baseUrl, ...shared },
-      'claude-gone': { base_url: closed, ...claude },
+      'claude-gone': { base_url: `${NOWHERE}/v1`, ...claude },
       'claude-spare': { base_url: spare.baseUrl, ...claude },
     },
     models: {
@@ -138,7 +134,7 @@ describe('a call goes on to the next upstream', () => {
   test('over call_model', async () => {
     const models = readModels(
       configSchema.parse({
-        upstreams: { gone: { base_url: closed }, spare: { base_url: spare.baseUrl } },
+        upstreams: { gone: { base_url: `${NOWHERE}/v1` }, spare: { base_url: spare.baseUrl } },
         models: { m: { ...AT, upstreams: ['gone', SPARE] } },
       }),
     )

@@ -11,6 +11,7 @@ import { createKey } from '../../src/ledger/keys.ts'
 import { seededRuntime } from '../support/chance.ts'
 import { type TestLedger, testLedger } from '../support/database.ts'
 import { memoryTill } from '../support/memory-bursar.ts'
+import { NOWHERE } from '../support/nowhere.ts'
 import { type Server, serve } from '../support/program.ts'
 import { type ScriptedUpstream, startScriptedUpstream } from '../support/upstream.ts'
 
@@ -26,8 +27,6 @@ let account: string
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'bursar-metrics-'))
   upstream = await startScriptedUpstream()
-  const gone = await startScriptedUpstream()
-  await gone.stop()
   ledger = await testLedger()
   account = await ledger.account(1_000_000n)
   keys = {
@@ -39,7 +38,7 @@ beforeAll(async () => {
   await writeFile(
     config,
     JSON.stringify({
-      upstreams: { main: { base_url: upstream.baseUrl }, gone: { base_url: gone.baseUrl } },
+      upstreams: { main: { base_url: upstream.baseUrl }, gone: { base_url: `${NOWHERE}/v1` } },
       models: {
         direct: { upstream: 'main', ...price },
         spare: { upstreams: ['gone', 'main'], ...price },

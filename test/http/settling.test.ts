@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DEADLINE_MS, DRAIN_MS, UPSTREAM_KEY } from '../support/models.ts'
+import { NOWHERE } from '../support/nowhere.ts'
 import { turns } from '../support/runtime.ts'
 import {
   chatFrames,
@@ -188,10 +189,8 @@ describe.each(Object.entries(WIRES))('settling %s', (name, wire) => {
   })
 
   test('an unreachable upstream costs nothing, and the answer says so', async () => {
-    const gone = await startScriptedUpstream()
-    await gone.stop()
     await till.close()
-    till = await httpTill({ openai: gone.baseUrl })
+    till = await httpTill({ openai: `${NOWHERE}/v1` })
     const response = await till.post(path, ask)
     expect(response.status).toBe(502)
     expect(response.headers.get('x-should-retry')).toBeNull()

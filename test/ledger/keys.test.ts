@@ -161,7 +161,8 @@ describe('keys', () => {
       expect(stored).toContain(prefix)
       expect(stored).not.toContain(key.slice(prefix.length))
     }
-    expect(JSON.stringify(await listKeys(ledger))).not.toContain('hash')
+    // As a member: the beginning of a key may spell the word.
+    expect(JSON.stringify(await listKeys(ledger))).not.toMatch(/hash":/)
   })
 
   test('are made for nobody who does not exist, and for no agent of another account', async () => {

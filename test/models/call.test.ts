@@ -8,6 +8,7 @@ import { callModel } from '../../src/models/call.ts'
 import { listUsage } from '../../src/models/usage.ts'
 import { type TestLedger, testLedger } from '../support/database.ts'
 import { DEADLINE_MS, modelsOver, UPSTREAM_KEY } from '../support/models.ts'
+import { NOWHERE } from '../support/nowhere.ts'
 import { turns } from '../support/runtime.ts'
 import { message } from '../support/streams.ts'
 import {
@@ -321,9 +322,7 @@ describe('settling a failure', () => {
   })
 
   test('never sent: nothing', async () => {
-    const gone = await startScriptedUpstream()
-    await gone.stop()
-    const error = await refusal(call({}, { base_url: gone.baseUrl }))
+    const error = await refusal(call({}, { base_url: `${NOWHERE}/v1` }))
     expect(error).toMatchObject({ code: 'upstream_error', details: { reason: 'unreachable' } })
     await expectCharged(0n)
     expect(await lastReceipt()).toMatchObject({ state: 'released', usage: null, charged: '0.000000' })

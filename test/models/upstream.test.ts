@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Model, modelOf } from '../../src/models/catalogue.ts'
 import { completeChat } from '../../src/models/upstream.ts'
 import { DEADLINE_MS, modelsOver, UPSTREAM_KEY } from '../support/models.ts'
+import { NOWHERE } from '../support/nowhere.ts'
 import { type TestRuntime, testRuntime, turns } from '../support/runtime.ts'
 import {
   answers,
@@ -158,9 +159,7 @@ describe('a refusal', () => {
 
 describe('a call that was never sent', () => {
   test('found a closed port', async () => {
-    const gone = await startScriptedUpstream()
-    await gone.stop()
-    expect(await askAt(gone.baseUrl)).toEqual({ kind: 'unreached', why: 'ECONNREFUSED' })
+    expect(await askAt(`${NOWHERE}/v1`)).toEqual({ kind: 'unreached', why: 'ECONNREFUSED' })
   })
 
   test('found a name that does not exist', async () => {

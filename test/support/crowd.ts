@@ -34,6 +34,7 @@ export function gatherCrowd(urls: readonly string[], key: string): Crowd {
     pipelining: PIPELINED,
     headersTimeout: 0,
     bodyTimeout: 0,
+    connect: { timeout: 0 },
     // Four of the five seconds that a till keeps an idle connection: none is used while it is being closed.
     keepAliveTimeoutThreshold: 4_000,
   }
@@ -69,7 +70,7 @@ export function gatherCrowd(urls: readonly string[], key: string): Crowd {
       answers.push(answer)
       if (answer.status !== 200 && answer.reason !== 'held') return answers
       // What is held comes back when another call has ended; with none left, it is there.
-      if (answer.reason === 'held') await Promise.race(running)
+      if (answer.reason === 'held' && running.size > 0) await Promise.race(running)
     }
   }
 
