@@ -10,8 +10,10 @@ const env = Object.fromEntries(
   Object.entries(process.env).filter((pair): pair is [string, string] => pair[1] !== undefined),
 )
 const client = new Client({ name: 'bursar-ci', version: '1.0.0' })
-await client.connect(new StdioClientTransport({ command, args, env }))
-const { tools } = await client.listTools()
+/** A machine with much else to do takes long even to start a program. */
+const patient = { timeout: 240_000 }
+await client.connect(new StdioClientTransport({ command, args, env }), patient)
+const { tools } = await client.listTools(undefined, patient)
 const names = tools.map((tool) => tool.name)
 for (const name of [
   'list_offers',
@@ -24,7 +26,7 @@ for (const name of [
 ]) {
   assert(names.includes(name), `${name} is missing from ${names.join(', ')}`)
 }
-const offers = await client.callTool({ name: 'list_offers', arguments: {} })
+const offers = await client.callTool({ name: 'list_offers', arguments: {} }, patient)
 assert.equal(offers.isError ?? false, false)
 await client.close()
 console.log(`${args.join(' ')}: ${names.length} tools`)

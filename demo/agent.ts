@@ -3,6 +3,9 @@ import { Client } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { BIN } from '../test/support/program.ts'
 
+/** For each answer: a machine with much else to do takes long even to start a program. */
+const TIMEOUT_MS = 240_000
+
 export interface ToolAnswer {
   readonly refused: boolean
   readonly data: Record<string, unknown>
@@ -24,15 +27,16 @@ export async function startAgent(env: Record<string, string>): Promise<DemoAgent
   const client = new Client({ name: 'bursar-demo', version: '1.0.0' })
   await client.connect(
     new StdioClientTransport({ command: process.execPath, args: [BIN, 'mcp'], env, stderr: 'inherit' }),
+    { timeout: TIMEOUT_MS },
   )
   return {
     async call(name, input = {}, onProgress) {
       const options = onProgress
         ? {
-            timeout: 240_000,
+            timeout: TIMEOUT_MS,
             onprogress: (p: { message?: string | undefined }) => onProgress(p.message ?? ''),
           }
-        : { timeout: 240_000 }
+        : { timeout: TIMEOUT_MS }
       const result = await client.callTool({ name, arguments: input }, options)
       return {
         refused: result.isError === true,

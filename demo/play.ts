@@ -89,9 +89,7 @@ async function buy(stage: Stage, agent: DemoAgent, print: Printer): Promise<Purc
   print.fact('budget left', `${text(left?.day_usd)} USD today, ${text(left?.month_usd)} this month`)
 
   print.step('It waits for settlement (await_payment)')
-  await stage.mineWhile(() =>
-    ask(agent, 'await_payment', { invoice: text(invoice.id) }, (message) => print.fact('progress', message)),
-  )
+  await awaitPaid(stage, agent, print, text(invoice.id))
   const settled = invoiceOf((await ask(agent, 'get_invoice', { invoice: text(invoice.id) })).data)
   expectState(settled, 'paid')
   const payment = list(settled.payments)[0] ?? {}
@@ -114,6 +112,15 @@ async function buy(stage: Stage, agent: DemoAgent, print: Printer): Promise<Purc
     before,
     granted: text(settled.credits_granted),
   }
+}
+
+/** One wait is bounded: whoever is told that nothing has happened yet waits again. */
+async function awaitPaid(stage: Stage, agent: DemoAgent, print: Printer, invoice: string): Promise<void> {
+  const settled = async (): Promise<boolean> => {
+    const told = (message: string): void => print.fact('progress', message)
+    return (await ask(agent, 'await_payment', { invoice }, told)).data.timed_out === false
+  }
+  await stage.mineWhile(() => stage.until(settled, 'the payment'))
 }
 
 async function callModel(stage: Stage, agent: DemoAgent, print: Printer): Promise<DemoResult['call']> {
@@ -183,9 +190,7 @@ async function reorganise(
 
   print.step('The payment is mined again, and granted again, once')
   await stage.resend(raw)
-  await stage.mineWhile(() =>
-    ask(agent, 'await_payment', { invoice: invoice.id }, (message) => print.fact('progress', message)),
-  )
+  await awaitPaid(stage, agent, print, invoice.id)
   const returned = text((await ask(agent, 'get_balance')).data.available)
   const regranted = formatCredits(parseSigned(returned) - parseSigned(balance))
   print.fact('available', `${returned} credits`)

@@ -9,6 +9,8 @@ import { startUpstream, type Upstream } from './upstream.ts'
 
 const BUDGET = { per_payment: '25.00', per_day: '50.00', per_month: '200.00' }
 const BLOCK_MS = 400
+/** Some times as many as confirm a payment, and far fewer than make one final: what is to be reorganised must not be. */
+const MOST_BLOCKS = 12
 
 export interface Stage {
   readonly rpc: string
@@ -20,7 +22,7 @@ export interface Stage {
   readonly env: Record<string, string>
   /** Address of the till's HTTP server, and a key for an HTTP client, made when it is asked for. */
   readonly till: { readonly url: string; key(): Promise<string> }
-  /** Mines a block now and then for as long as `work` runs. */
+  /** Mines a block now and then while `work` runs: enough of them to confirm what it waits for, however slow it is. */
   mineWhile<T>(work: () => Promise<T>): Promise<T>
   /** From here on a block every second, as on a chain that others use; faster would run ahead of the clock. */
   mineOn(): Promise<void>
@@ -71,7 +73,7 @@ function chainActs(
     async mineWhile(work) {
       const finished = new AbortController()
       const mining = (async () => {
-        while (!finished.signal.aborted) {
+        for (let mined = 0; mined < MOST_BLOCKS && !finished.signal.aborted; mined++) {
           await sleep(BLOCK_MS)
           await chain.mine()
         }
