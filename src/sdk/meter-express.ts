@@ -1,7 +1,8 @@
 /** The meter for Express, and whatever else passes Node's own requests and responses with a `next`. */
 import { BursarError } from '../errors.ts'
+import { shutAnswer } from './answered.ts'
 import { sha256 } from './hash.ts'
-import { checkPrice, type Metered, type MeterOptions, openTab, refusalHeaders, type Tab } from './tab.ts'
+import { checkOptions, type Metered, type MeterOptions, openTab, refusalHeaders, type Tab } from './tab.ts'
 
 /** Of a request, what the meter reads. */
 export interface NodeRequest {
@@ -18,8 +19,11 @@ export interface NodeResponse {
   statusCode: number
   readonly headersSent: boolean
   readonly writableEnded: boolean
+  readonly destroyed?: boolean
+  readonly socket?: { readonly destroyed: boolean } | null
   setHeader(name: string, value: string): unknown
   end: (...args: never[]) => unknown
+  destroy?: (...args: never[]) => unknown
   once(event: 'close', listener: () => void): unknown
 }
 
@@ -31,11 +35,11 @@ export function meterExpress<Req extends NodeRequest, Res extends NodeResponse>(
   options: MeterOptions<Req>,
   handler: (request: Req, response: Res, metered: Metered) => unknown,
 ): (request: Req, response: Res, next: (error?: unknown) => void) => void {
-  checkPrice(options.price)
+  checkOptions(options)
   return (request, response, next) => {
     const serve = async (): Promise<void> => {
       try {
-        await run(options, handler, request, response)
+        await run(options, handler, { request, response, next })
       } catch (error) {
         next(error)
       }
@@ -44,12 +48,22 @@ export function meterExpress<Req extends NodeRequest, Res extends NodeResponse>(
   }
 }
 
+interface Exchange<Req, Res> {
+  readonly request: Req
+  readonly response: Res
+  readonly next: (error: unknown) => void
+}
+
 async function run<Req extends NodeRequest, Res extends NodeResponse>(
   options: MeterOptions<Req>,
   handler: (request: Req, response: Res, metered: Metered) => unknown,
-  request: Req,
-  response: Res,
+  { request, response, next }: Exchange<Req, Res>,
 ): Promise<void> {
+  const client: Client = { gone: response.destroyed === true, leaves: () => undefined }
+  response.once('close', () => {
+    client.gone = true
+    client.leaves()
+  })
   let tab: Tab
   try {
     tab = await openTab(options, request, factsOf(request))
@@ -58,46 +72,96 @@ async function run<Req extends NodeRequest, Res extends NodeResponse>(
     refuse(response, thrown)
     return
   }
-  const { isGone, leave } = settleWith(response, tab, options.charges ?? ((status) => status < 400))
+  // The handler would hear of no `close` any more, and might go on for ever.
+  if (client.gone) return await tab.failed()
+  const { charges = (status) => status < 400 } = options
+  const { leave, fail } = settleWith({ response, client, tab, charges, next })
   try {
     await handler(request, response, tab.metered)
     // Nobody is there to be answered, so it may have left it at that.
-    if (isGone()) await leave()
+    if (client.gone) await leave()
   } catch (thrown) {
-    await (response.headersSent ? tab.broke() : tab.failed())
+    await fail()
     throw thrown
   }
 }
 
-interface Settling {
-  /** Whether the client has gone. */
-  isGone(): boolean
-  /** It has gone before the answer's end: what was being answered decides. */
-  leave(): Promise<void>
+interface Client {
+  gone: boolean
+  /** Called when it goes. */
+  leaves: () => void
 }
 
-function settleWith(response: NodeResponse, tab: Tab, charges: (status: number) => boolean): Settling {
-  let gone = false
-  const leave = (): Promise<void> => (charges(response.statusCode) ? tab.left() : tab.failed())
+interface Settling {
+  /** The client has gone before the answer's end: what was being answered decides. */
+  leave(): Promise<void>
+  /** The handler threw. Resolves when an answer that it had given before is on its way. */
+  fail(): Promise<void>
+}
+
+interface Served {
+  readonly response: NodeResponse
+  readonly client: Client
+  readonly tab: Tab
+  readonly charges: (status: number) => boolean
+  /** Told of an answer that cannot be sent. */
+  readonly next: (error: unknown) => void
+}
+
+function settleWith({ response, client, tab, charges, next }: Served): Settling {
+  let ended: Promise<void> | null = null
+  let broken = false
+  const leave = async (): Promise<void> => {
+    if (!charges(response.statusCode)) await tab.failed()
+    else await (broken ? tab.broke() : tab.left())
+  }
+  client.leaves = () => {
+    // Before there is an answer, what the handler makes of it decides.
+    if (response.headersSent) void leave().catch(() => tab.failed())
+  }
   const end = response.end as (...args: unknown[]) => unknown
-  const settleThen = async (finish: () => unknown): Promise<void> => {
-    if (charges(response.statusCode)) setHeaders(response, await tab.served())
-    else await tab.failed()
-    // An error handler may have ended it meanwhile.
-    if (!response.writableEnded) finish()
+  const settleThen = async (charged: boolean, finish: () => unknown): Promise<void> => {
+    const reopen = shutAnswer(response)
+    const headers = charged ? await tab.served() : await tab.failed()
+    reopen()
+    setHeaders(response, headers ?? {})
+    try {
+      finish()
+    } catch (thrown) {
+      next(thrown)
+    }
   }
   setHeaders(response, tab.headers)
-  response.once('close', () => {
-    gone = true
-    // Before there is an answer, what the handler makes of it decides.
-    if (response.headersSent) void leave()
-  })
   response.end = (...args: unknown[]) => {
+    // It throws, as it should, while its handler can still hear of it.
+    if (!canEndWith(args[0])) return end.apply(response, args)
+    const charged = charges(response.statusCode)
     response.end = end
-    void settleThen(() => end.apply(response, args))
+    ended = settleThen(charged, () => end.apply(response, args))
     return response
   }
-  return { isGone: () => gone, leave }
+  const destroy = response.destroy as ((...args: unknown[]) => unknown) | undefined
+  if (destroy) {
+    response.destroy = (...args: unknown[]) => {
+      // Where the client went first, it is no longer the handler that breaks it off.
+      if (response.socket?.destroyed !== true) broken = true
+      return destroy.apply(response, args)
+    }
+  }
+  return {
+    leave,
+    async fail() {
+      if (ended) return await ended
+      // What an error handler answers is no longer the handler's.
+      response.end = end
+      broken = true
+      await (response.headersSent ? leave() : tab.failed())
+    },
+  }
+}
+
+function canEndWith(first: unknown): boolean {
+  return first == null || ['string', 'function'].includes(typeof first) || first instanceof Uint8Array
 }
 
 function setHeaders(response: NodeResponse, headers: Record<string, string>): void {

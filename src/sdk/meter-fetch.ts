@@ -1,7 +1,7 @@
 /** The meter for handlers of the fetch kind: Hono, Next.js, Workers, Deno. */
 import { BursarError } from '../errors.ts'
 import { sha256 } from './hash.ts'
-import { checkPrice, type Metered, type MeterOptions, openTab, refusalHeaders, type Tab } from './tab.ts'
+import { checkOptions, type Metered, type MeterOptions, openTab, refusalHeaders, type Tab } from './tab.ts'
 
 /**
  * A handler that is paid in credits: held before it runs, charged when its answer is there (a stream's at its end),
@@ -13,33 +13,62 @@ export function meterFetch<Rest extends unknown[]>(
   options: MeterOptions<Request>,
   handler: (request: Request, metered: Metered, ...rest: Rest) => Response | Promise<Response>,
 ): (request: Request, ...rest: Rest) => Promise<Response> {
-  const { charges = (status) => status < 400, price } = options
-  checkPrice(price)
+  checkOptions(options)
+  const { charges = (status) => status < 400 } = options
   return async (request, ...rest) => {
     let tab: Tab
     try {
-      // A price that reads the body reads a copy of it.
-      const asked = typeof price === 'function' && request.body !== null ? request.clone() : request
-      tab = await openTab(options, asked, factsOf(request))
+      tab = await openTab(withCopies(options, request), request, factsOf(request))
     } catch (thrown) {
       if (!(thrown instanceof BursarError)) throw thrown
       const { status } = thrown
       return new Response(JSON.stringify(thrown.toProblem()), { status, headers: refusalHeaders(thrown) })
     }
+    if (request.signal.aborted) {
+      await tab.failed()
+      return new Response(null, { status: CLIENT_CLOSED_REQUEST })
+    }
     let response: Response
+    let charged: boolean
     try {
-      response = await handler(request, tab.metered, ...rest)
+      response = sendable(await handler(request, tab.metered, ...rest))
+      charged = charges(response.status)
     } catch (thrown) {
       await tab.failed()
       throw thrown
     }
-    if (!charges(response.status)) {
+    if (!charged) {
       await tab.failed()
       return withHeaders(response, tab.headers)
     }
-    if (isWhole(response)) return withHeaders(response, { ...tab.headers, ...(await tab.served()) })
+    // Nobody reads the body of an answer to HEAD: its end never comes.
+    if (request.method === 'HEAD' || isWhole(response)) {
+      return withHeaders(response, { ...tab.headers, ...(await tab.served()) })
+    }
     return withHeaders(metredStream(response, tab, request.signal), tab.headers)
   }
+}
+
+/** What proxies write into their logs for a client that has left; nobody gets it. */
+const CLIENT_CLOSED_REQUEST = 499
+
+/** What is asked before the handler reads a copy of the body each: the handler's is left. */
+function withCopies(options: MeterOptions<Request>, request: Request): MeterOptions<Request> {
+  const { price, account } = options
+  const copy = (): Request => (request.body === null ? request : request.clone())
+  return {
+    ...options,
+    price: typeof price === 'function' ? () => price(copy()) : price,
+    ...(account ? { account: () => account(copy()) } : {}),
+  }
+}
+
+/** @throws {TypeError} the handler has returned nothing that could be sent */
+function sendable(response: Response): Response {
+  const { status } = Object(response) as { readonly status?: unknown }
+  if (typeof status !== 'number') throw new TypeError('A metered handler must return a Response.')
+  if (!response.bodyUsed && !response.body?.locked) return response
+  throw new TypeError('A metered handler must return a Response whose body nobody has read.')
 }
 
 function factsOf(request: Request) {
@@ -61,7 +90,7 @@ function factsOf(request: Request) {
 /** Every answer has a body that is a stream; these are known to be complete. */
 function isWhole({ body, headers }: Response): boolean {
   if (body === null || headers.has('content-length')) return true
-  return /^application\/(?:[\w.-]+\+)?json\b/i.test(headers.get('content-type') ?? '')
+  return /^application\/(?:[\w.-]+\+)?json *(?:;|$)/i.test(headers.get('content-type') ?? '')
 }
 
 /** Charged before its end is passed on: whoever has read the whole answer finds it charged. */

@@ -3,7 +3,7 @@
  */
 import type { HoldOptions, Holds, HoldView } from '../bursar.ts'
 import { BursarError, invalid } from '../errors.ts'
-import { formatCredits, type MicroCredits, parseCredits } from '../money.ts'
+import { formatCredits, MAX_MICRO, type MicroCredits, parseCredits } from '../money.ts'
 import { hex, sha256 } from './hash.ts'
 
 /** Whose credits pay: the buyer's own key, or with a seller's client an account by either of its names. */
@@ -118,17 +118,23 @@ function tabOf(
   let sum: MicroCredits | null = null
   let settled: Promise<HoldView | null> | null = null
 
+  /** A listener that fails must not take the answer with it. */
+  function tell(error: BursarError): void {
+    const telling = async (): Promise<void> => onError(error)
+    telling().catch(() => complain(error))
+  }
+
   function charge(credits: string): void {
     const before: MicroCredits = sum ?? 0n
     const after = before + parseCredits(credits, 'charge')
     sum = after > price ? price : after
-    if (after > price && before <= price) onError(overrun(hold, after))
+    if (after > price && before <= price) tell(overrun(hold, after))
   }
 
   /** The first outcome counts. What was served is served: that it could not be charged is told to the seller. */
   function settle(act: () => Promise<HoldView>): Promise<HoldView | null> {
     settled ??= act().catch((thrown: unknown) => {
-      onError(notSettled(hold, thrown))
+      tell(notSettled(hold, thrown))
       return null
     })
     return settled
@@ -157,18 +163,34 @@ function tabOf(
 }
 
 /** A price that cannot be one is the seller's mistake, and no answer to a buyer. */
-function priceOf(text: string): MicroCredits {
+function priceOf(text: unknown): MicroCredits {
   try {
-    return parseCredits(text, 'price')
+    if (typeof text !== 'string')
+      throw invalid('A number may not be what it looks like: 0.1 + 0.2 is not 0.3.')
+    const price = parseCredits(text, 'price')
+    if (price > MAX_MICRO) throw invalid('A price is at most a billion credits.')
+    return price
   } catch (cause) {
-    throw new TypeError(`A metered price must be credits as decimal text, such as "0.05", not ${text}.`, {
-      cause,
-    })
+    throw new TypeError(
+      `A metered price must be credits as decimal text, such as "0.05", and at most a billion, not ${String(text)}.`,
+      { cause },
+    )
   }
 }
 
-export function checkPrice(price: unknown): void {
-  if (typeof price === 'string') priceOf(price)
+/** As a till limits them: what it would refuse is not told to every buyer. */
+const LONGEST_LIFETIME_S = 86_400
+const LONGEST_NAME = 200
+
+/** @throws {TypeError} a mistake that every request would meet */
+export function checkOptions({ price, name = '-', lifetimeSeconds = 1 }: MeterOptions<never>): void {
+  if (typeof price !== 'function') priceOf(price)
+  if (!Number.isInteger(lifetimeSeconds) || lifetimeSeconds < 1 || lifetimeSeconds > LONGEST_LIFETIME_S) {
+    throw new TypeError(`lifetimeSeconds must be a whole number from 1 to ${LONGEST_LIFETIME_S}.`)
+  }
+  if (name.length > LONGEST_NAME || name.trim() !== name || !/^[^\p{Cc}\p{Cs}]+$/u.test(name)) {
+    throw new TypeError(`A metered name has 1 to ${LONGEST_NAME} characters, without outer spaces.`)
+  }
 }
 
 function keyOf({ header }: Facts): string {
