@@ -43,6 +43,14 @@ const shell: Shell = {
   signal: stopSignal(asked !== undefined && PROGRAMS.has(asked)),
 }
 
+// Whoever reads may have what it wanted (`bursar accounts list | head -1`): the command ends as it would have. To an MCP
+// server its stdout is all there is.
+for (const stream of asked === 'mcp' ? [process.stderr] : [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+}
+
 const program = new Command('bursar')
   .description('Sells prepaid credits to AI agents for crypto, and lets agents spend them.')
   .version(readVersion())

@@ -5,10 +5,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import envPaths from 'env-paths'
-import { type ParseError, parse, printParseErrorCode } from 'jsonc-parser'
+import { type ParseError, parse, printParseErrorCode, visit } from 'jsonc-parser'
 import type { z } from 'zod'
 import { type ConfigFile, configSchema } from './config-schema.ts'
 import { BursarError } from './errors.ts'
+import { escapePath, fileUrl } from './files.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -47,7 +48,7 @@ export function readSettings({ path, env, cwd, folders, wallet = false }: ReadOp
   const left = wallet ? [] : WALLET_SECRETS
   const parsed = parseConfig(file === null ? '{}' : readText(file), env, file ?? 'the defaults', left)
   const config = wallet ? parsed : withoutWalletSecret(parsed)
-  const dataDir = nonEmpty(env, 'BURSAR_DATA') ?? envPaths('bursar', { suffix: '' }).data
+  const dataDir = dataFolder(nonEmpty(env, 'BURSAR_DATA'), cwd)
   const base = file === null ? cwd : dirname(file)
   const url = nonEmpty(env, 'BURSAR_URL')
   return {
@@ -63,6 +64,17 @@ export function readSettings({ path, env, cwd, folders, wallet = false }: ReadOp
   }
 }
 
+/** @throws {BursarError} invalid_config: without a home, each folder that Bursar is started in would have keys of its own. */
+function dataFolder(given: string | undefined, cwd: string): string {
+  if (given !== undefined) return resolve(cwd, given)
+  const { data } = envPaths('bursar', { suffix: '' })
+  if (isAbsolute(data)) return data
+  throw broken(
+    'There is no data folder: HOME (or XDG_DATA_HOME) is empty or no absolute path.',
+    'Set BURSAR_DATA to the folder for keys, databases and locks.',
+  )
+}
+
 const WALLET_SECRETS = ['purse.wallet.password', 'purse.wallet.private_key']
 
 /**
@@ -76,15 +88,17 @@ export function parseConfig(
   left: readonly string[] = [],
 ): ConfigFile {
   const errors: ParseError[] = []
-  const raw: unknown = parse(text, errors, { allowTrailingComma: true })
+  // Some editors begin a file with a mark of its encoding.
+  const written = text.replace(/^\uFEFF/, '')
+  const raw: unknown = parse(written, errors, { allowTrailingComma: true })
   const first = errors[0]
   if (first) {
-    const line = text.slice(0, first.offset).split('\n').length
     throw broken(
-      `${origin} is not valid JSON: ${printParseErrorCode(first.error)} in line ${line}.`,
+      `${origin} is not valid JSON: ${printParseErrorCode(first.error)} in line ${lineAt(written, first.offset)}.`,
       'Correct that line.',
     )
   }
+  refuseRepeated(written, origin)
   const missing: string[] = []
   const filled = fillVariables(raw, { env, left, missing }, '')
   if (missing.length > 0) {
@@ -103,13 +117,40 @@ export function parseConfig(
   return checked.data
 }
 
+function lineAt(text: string, offset: number): number {
+  return text.slice(0, offset).split('\n').length
+}
+
+/** Of a field that is there twice, JSON keeps the last one and says nothing of the first. */
+function refuseRepeated(text: string, origin: string): void {
+  const open: Set<string>[] = []
+  visit(
+    text,
+    {
+      onObjectBegin: () => void open.push(new Set()),
+      onObjectEnd: () => void open.pop(),
+      onObjectProperty(name, offset) {
+        const names = open.at(-1)
+        if (names?.has(name)) {
+          throw broken(
+            `${origin} has the field ${JSON.stringify(name).slice(0, 80)} twice in one place: again in line ${lineAt(text, offset)}.`,
+            'Make one of both.',
+          )
+        }
+        names?.add(name)
+      },
+    },
+    { allowTrailingComma: true },
+  )
+}
+
 /**
- * A libSQL URL from a URL, a path, or nothing. A `file:` path is made absolute.
+ * A libSQL URL from a URL, a path, or nothing. A path is made absolute, and taken as it is, with whatever characters.
  *
  * @throws {BursarError} invalid_config: the URL of something else. It is not repeated: it may hold a password.
  */
 export function databaseUrl(given: string | undefined, base: string, fallback: string): string {
-  if (given === undefined) return `file:${fallback}`
+  if (given === undefined) return fileUrl(fallback)
   if (/^(https?|libsql|wss?):\/\//.test(given)) return given
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(given)?.[1]
   if (scheme !== undefined && scheme !== 'file') {
@@ -118,8 +159,9 @@ export function databaseUrl(given: string | undefined, base: string, fallback: s
       'Give BURSAR_DB (or database in the configuration) a path, or a file:, http(s):// or libsql:// URL.',
     )
   }
+  if (!given.startsWith('file:')) return fileUrl(resolve(base, given))
   const path = given.replace(/^file:(\/\/(?=\/))?/, '')
-  return `file:${isAbsolute(path) ? path : resolve(base, path)}`
+  return `file:${isAbsolute(path) ? path : resolve(escapePath(base), path)}`
 }
 
 interface Filling {

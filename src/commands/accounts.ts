@@ -6,6 +6,7 @@ import { listAgents } from '../ledger/agents.ts'
 import { getBalance } from '../ledger/balance.ts'
 import { listKeys } from '../ledger/keys.ts'
 import { formatCredits } from '../money.ts'
+import { shellWord } from '../shell-word.ts'
 import { agentTable } from './agents.ts'
 import { action, type Registers, type Shell } from './command.ts'
 import { keyTable } from './keys.ts'
@@ -36,7 +37,7 @@ function registerCreate(group: Command, shell: Shell): void {
           const view = wireAccount(account, await getBalance(ledger, account.id))
           context.answer(
             view,
-            `${account.id}\nGive it a key with: bursar keys create --account ${externalId ?? account.id}`,
+            `${account.id}\nGive it a key with: bursar keys create --account ${shellWord(externalId ?? account.id)}`,
           )
         }),
       ),

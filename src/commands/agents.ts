@@ -6,6 +6,7 @@ import { type Agent, createAgent, listAgents, updateAgent } from '../ledger/agen
 import { type AllowanceChange, leftOf } from '../ledger/allowance.ts'
 import { createKey } from '../ledger/keys.ts'
 import { formatDecimal, type MicroCredits, parseCredits } from '../money.ts'
+import { shellWord } from '../shell-word.ts'
 import { action, type Registers, type Shell } from './command.ts'
 import { accountFor, accountNamed, agentNamed, pageSize, table, withLedger } from './ledger.ts'
 
@@ -59,7 +60,7 @@ function registerCreate(group: Command, shell: Shell): void {
             : null
           const next = key
             ? `${key.key}\nThis is the only time the key is shown. Revoke it with: bursar keys revoke ${key.id}`
-            : `Give it a key with: bursar keys create --account ${account} --agent ${name}`
+            : `Give it a key with: bursar keys create --account ${shellWord(account)} --agent ${shellWord(name)}`
           context.answer(
             { ...wireAgent(agent), ...(key ? { key: key.key, key_id: key.id } : {}) },
             `${agentTable([agent])}\n${next}`,
@@ -121,7 +122,7 @@ function limitsOf({ perCall, perDay, perMonth, models }: LimitOptions): Allowanc
     ...(perCall === undefined ? {} : { perCall: limitOf(perCall, '--per-call') }),
     ...(perDay === undefined ? {} : { perDay: limitOf(perDay, '--per-day') }),
     ...(perMonth === undefined ? {} : { perMonth: limitOf(perMonth, '--per-month') }),
-    ...(models === undefined ? {} : { models: models === 'all' ? null : idsIn(models) }),
+    ...(models === undefined ? {} : { models: idsIn(models) }),
   }
 }
 
@@ -129,7 +130,15 @@ function limitOf(text: string, what: string): MicroCredits | null {
   return text === 'none' ? null : parseCredits(text, what)
 }
 
-function idsIn(text: string): string[] {
+/** Null lifts the limit. @throws {BursarError} invalid_request: nothing is named, as by an empty variable */
+function idsIn(text: string): string[] | null {
+  if (text === 'all') return null
+  // For credits that word lifts the limit; here it would forbid every model.
+  if (text === 'none' || text.trim() === '') {
+    throw invalid('--models takes ids of models with commas between, or all.', {
+      remedy: 'all lifts the limit; bursar freeze stops an agent.',
+    })
+  }
   return text
     .split(',')
     .map((id) => id.trim())
@@ -147,11 +156,17 @@ export function agentTable(agents: readonly Agent[]): string {
         credits(allowance.perCall),
         withLeft(allowance.perDay, left.perDay),
         withLeft(allowance.perMonth, left.perMonth),
-        allowance.models?.join(', ') ?? 'all',
+        modelsText(allowance.models),
         frozen ? 'frozen' : '',
       ]
     }),
   )
+}
+
+/** Over HTTP an agent may also be given no model at all. */
+function modelsText(models: readonly string[] | null): string {
+  if (models === null) return 'all'
+  return models.length === 0 ? 'none' : models.join(', ')
 }
 
 function withLeft(limit: MicroCredits | null, left: MicroCredits | null): string {

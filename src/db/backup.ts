@@ -3,11 +3,13 @@
  * a till that starts on it is frozen until it has been reconciled (src/invoices/reconcile.ts).
  */
 import { constants } from 'node:fs'
-import { access, chmod, copyFile, link, mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
+import { access, chmod, copyFile, link, open, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Client, LibsqlError } from '@libsql/client'
 import { BursarError } from '../errors.ts'
+import { fileUrl, makeFolder } from '../files.ts'
 import type { Runtime } from '../runtime.ts'
+import { shellWord } from '../shell-word.ts'
 import { connect, openDb, pathOf } from './client.ts'
 import { damaged, unavailable } from './failure.ts'
 import { isMaze, problemsIn } from './pages.ts'
@@ -69,15 +71,15 @@ export async function copyDatabase({
       await refuseMaze(client)
       await client.execute({ sql: 'VACUUM INTO ?', args: [partial] })
     })
-    await check(`file:${partial}`)
+    await check(fileUrl(partial))
   })
 }
 
 /**
  * Puts a backup where the database belongs, brought to the newest schema. The till that starts on it is frozen.
  *
- * @throws {BursarError} conflict: there is a database already; not_found: no such backup; invalid_config: the file is no
- *   database of Bursar, or a newer one's; database_unavailable
+ * @throws {BursarError} conflict: there is a database already, or the backup has a log beside it; not_found: no such
+ *   backup; invalid_config: the file is no database of Bursar, or a newer one's; database_unavailable
  */
 export async function restoreDatabase({ url, backup, runtime, check }: Copy): Promise<void> {
   const database = localPath(url)
@@ -86,28 +88,32 @@ export async function restoreDatabase({ url, backup, runtime, check }: Copy): Pr
       remedy: 'Give the path that bursar backup wrote.',
     })
   }
+  await refuseWithLog(backup)
   for (const file of [database, `${database}-wal`, `${database}-shm`]) await refuseExisting(file)
-  await mkdir(dirname(database), { recursive: true, mode: 0o700 })
+  makeFolder(dirname(database))
   await inPartialFile(database, runtime, async (partial) => {
     await copyFile(backup, partial, constants.COPYFILE_EXCL)
     await chmod(partial, 0o600)
-    await onConnection(`file:${partial}`, runtime, refuseMaze)
-    const db = await openDb({ url: `file:${partial}`, runtime })
+    await onConnection(fileUrl(partial), runtime, async (client) => {
+      await refuseMaze(client)
+      await refuseEmpty(client, backup)
+    })
+    const db = await openDb({ url: fileUrl(partial), runtime })
     const [marked] = await db.query('SELECT 1 FROM restore WHERE confirmed_at IS NULL')
     const [newest] = await db.query<{ at: bigint }>('SELECT coalesce(max(at), 0) AS at FROM posting')
     await db.close()
     // A copy that was made in another way.
     if (!marked) await mark(partial, runtime, Number(newest?.at ?? 0n))
-    await check(`file:${partial}`)
+    await check(fileUrl(partial))
     // What is put in its place is one file, without a log.
-    await onConnection(`file:${partial}`, runtime, emptyLog)
+    await onConnection(fileUrl(partial), runtime, emptyLog)
   })
 }
 
 async function mark(file: string, runtime: Runtime, at: number): Promise<void> {
   const args = [runtime.id('backup'), BigInt(at)]
   const row = { sql: 'INSERT INTO restore (id, backup_at) VALUES (?, ?)', args }
-  await onConnection(`file:${file}`, runtime, (client) => client.batch([row], 'write'))
+  await onConnection(fileUrl(file), runtime, (client) => client.batch([row], 'write'))
 }
 
 /** Before anything is copied: it would go on until the disk is full. */
@@ -118,6 +124,28 @@ async function refuseMaze(client: Client): Promise<void> {
   )
   if (first === undefined || !isMaze(first)) return
   throw damaged(new Error(first))
+}
+
+/** A file without a byte is a database to SQLite: a new one. A copy that failed leaves such a file. */
+async function refuseEmpty(client: Client, backup: string): Promise<void> {
+  const { rows } = await client.execute('SELECT 1 FROM sqlite_schema LIMIT 1')
+  if (rows.length > 0) return
+  throw new BursarError('invalid_config', `There is nothing in ${backup}: it is no backup.`, {
+    remedy: 'Give the path of a file that bursar backup wrote; see whether copying this one went wrong.',
+  })
+}
+
+/** Of a database that was copied with its log, the newest commits are in the log. */
+async function refuseWithLog(backup: string): Promise<void> {
+  const log = `${backup}-wal`
+  if (!(await exists(log)) || (await stat(log)).size === 0) return
+  throw new BursarError(
+    'conflict',
+    `${backup} has a log beside it, ${log}: what was last written is in there.`,
+    {
+      remedy: `Make one file of both: BURSAR_DB=${shellWord(backup)} bursar backup NEW_FILE. Then restore that.`,
+    },
+  )
 }
 
 async function emptyLog(client: Client): Promise<void> {

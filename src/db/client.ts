@@ -1,9 +1,10 @@
 /** Opens a database: an embedded libSQL file, or a libSQL server. */
-import { mkdir, open as openFile } from 'node:fs/promises'
+import { open as openFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Client, createClient } from '@libsql/client'
 import { fetch, Response } from 'undici'
 import { BursarError } from '../errors.ts'
+import { makeFolder } from '../files.ts'
 import type { Runtime } from '../runtime.ts'
 import { createWriter } from './commit.ts'
 import type { Db, Row, Statement } from './db.ts'
@@ -120,7 +121,7 @@ export async function openDb({
 async function makeFile(path: string): Promise<void> {
   const folder = dirname(path)
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    makeFolder(folder)
   } catch (cause) {
     throw new BursarError('invalid_config', `The folder of the database, ${folder}, cannot be made.`, {
       remedy: 'Make its parent writable, or name another place with BURSAR_DATA or BURSAR_DB.',

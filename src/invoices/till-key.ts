@@ -3,9 +3,10 @@
  * other addresses in the till's name, so it is kept like a password.
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto'
-import { linkSync, mkdirSync, readFileSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
+import { linkSync, readFileSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BursarError } from '../errors.ts'
+import { makeFolder } from '../files.ts'
 import type { Runtime } from '../runtime.ts'
 import { payeeOf } from '../signed-invoice.ts'
 
@@ -65,7 +66,7 @@ function create(dataDir: string, file: string, runtime: OpenTillKey['runtime']):
     .toString()
   const draft = `${file}.${runtime.id('draft')}`
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    makeFolder(dataDir)
     writeFileSync(draft, pem, { mode: 0o600, flag: 'wx', flush: true })
     // A link never replaces: whichever process comes first has made the till's key.
     linkSync(draft, file)

@@ -3,13 +3,14 @@
  * exports, ethers and foundry). Only the purse's process imports this module.
  */
 import { scrypt } from 'node:crypto'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import * as Keystore from 'ox/Keystore'
 import type { Hex } from 'viem'
 import { z } from 'zod'
 import { BursarError } from '../errors.ts'
+import { makeFolder } from '../files.ts'
 
 const hex = (bytes?: number) =>
   z
@@ -99,7 +100,7 @@ export async function writeKeystore(fresh: NewKeystore): Promise<void> {
     id: uuid(fresh.random(16)),
   })
   const text = JSON.stringify({ address: fresh.address.toLowerCase().replace(/^0x/, ''), ...encrypted })
-  mkdirSync(dirname(fresh.path), { recursive: true, mode: 0o700 })
+  makeFolder(dirname(fresh.path))
   const file = await open(fresh.path, 'wx', 0o600).catch((cause: NodeJS.ErrnoException) => {
     throw cause.code === 'EEXIST' ? occupied(fresh.path, cause) : unwritable(fresh.path, cause)
   })

@@ -5,10 +5,11 @@
  * The file is a SQLite file held in an exclusive transaction, because SQLite takes the file lock of each platform
  * (fcntl, LockFileEx), for which Node has no call of its own. It holds no data and is not the purse's database.
  */
-import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { BursarError } from '../errors.ts'
+import { makeFolder } from '../files.ts'
 import { readNotice } from './notice.ts'
 
 export interface PurseLock {
@@ -22,7 +23,7 @@ export interface PurseLock {
  * @throws {BursarError} conflict: another purse has it; with its URL and process id where it has announced them.
  */
 export function lockWallet(dataDir: string, address: string): PurseLock {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  makeFolder(dataDir)
   const held = tryLock(join(dataDir, `purse-${address}.lock`))
   if (!held) throw taken(dataDir, address)
   return { release: () => held.close() }

@@ -23,7 +23,7 @@ export interface MeterOptions<Asked> {
   /** Whether an answer is charged, by its status; below 400 by default. */
   readonly charges?: (status: number) => boolean
   /** What could not be charged although it was served, or cost more than was held. By default on the error console. */
-  readonly onError?: (error: BursarError) => void
+  readonly onError?: (error: BursarError) => void | Promise<void>
 }
 
 /** What a handler is given of the meter. */
@@ -119,22 +119,25 @@ function tabOf(
   let settled: Promise<HoldView | null> | null = null
 
   /** A listener that fails must not take the answer with it. */
-  function tell(error: BursarError): void {
-    const telling = async (): Promise<void> => onError(error)
-    telling().catch(() => complain(error))
+  async function tell(error: BursarError): Promise<void> {
+    try {
+      await onError(error)
+    } catch {
+      complain(error)
+    }
   }
 
   function charge(credits: string): void {
     const before: MicroCredits = sum ?? 0n
     const after = before + parseCredits(credits, 'charge')
     sum = after > price ? price : after
-    if (after > price && before <= price) tell(overrun(hold, after))
+    if (after > price && before <= price) void tell(overrun(hold, after))
   }
 
   /** The first outcome counts. What was served is served: that it could not be charged is told to the seller. */
   function settle(act: () => Promise<HoldView>): Promise<HoldView | null> {
     settled ??= act().catch((thrown: unknown) => {
-      tell(notSettled(hold, thrown))
+      void tell(notSettled(hold, thrown))
       return null
     })
     return settled

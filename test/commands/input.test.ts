@@ -3,6 +3,7 @@
  * with --json a problem on stdout. No secret is repeated, nothing is written.
  */
 
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -10,8 +11,9 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Environment, run } from '../support/program.ts'
+import { BIN, type Environment, run } from '../support/program.ts'
 
 /** BIP-32's test vector 1, chain m: a private key that everybody knows, and looks like anybody's. */
 const XPRV =
@@ -190,6 +192,14 @@ describe('the environment', () => {
 })
 
 describe('the data folder', () => {
+  test.each(['', 'somewhere'])('is not made in the current one when HOME is "%s"', async (HOME) => {
+    const problem = await refusedForAll(['payee'], { PATH: process.env['PATH'] ?? '', HOME })
+    expect(problem).toMatchObject({
+      code: 'invalid_config',
+      remedy: expect.stringContaining('BURSAR_DATA'),
+    })
+  })
+
   test.each(['serve', 'keys list'])('that cannot be written: %s', async (command) => {
     const { env, data } = await fresh()
     // Below a file nothing can be made, not even by root.
@@ -268,6 +278,29 @@ describe('the command line', () => {
     })
     expect(await refusedFor(['wallet', 'address'], env)).toMatchObject({ code: 'invalid_config' })
     expect(JSON.parse((await run(['keys', 'list', '--json'], env)).stdout)).toEqual({ keys: [] })
+  })
+
+  test('models that an agent may call are named, or all', async () => {
+    const { env } = await fresh()
+    for (const models of ['none', '', ' ']) {
+      const problem = await refusedFor(['agents', 'create', 'a', 'b', '--models', models], env)
+      expect(problem).toMatchObject({ code: 'invalid_request', remedy: expect.stringContaining('all') })
+    }
+    const { stdout } = await run(['agents', 'create', 'ac me', 'b', '--models', 'x, y'], env)
+    expect(stdout).toContain("bursar keys create --account 'ac me' --agent b\n")
+  })
+
+  test.each([
+    ['payee', '--json'],
+    ['accounts', 'list'],
+    ['accounts', 'show', 'nobody'],
+  ])('%s %s: a reader that has left is no failure', async (...args) => {
+    const { env } = await fresh()
+    const told = await run(args, env)
+    const child = spawn(process.execPath, [BIN, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    child.stdout.destroy()
+    const [stderr, [status]] = await Promise.all([text(child.stderr), once(child, 'close')])
+    expect({ status, stderr }).toEqual({ status: told.status, stderr: told.stderr })
   })
 
   test('help is no mistake', async () => {

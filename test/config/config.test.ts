@@ -3,8 +3,9 @@ import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { databaseUrl, parseConfig, readSettings } from '../../src/config.ts'
+import { databaseUrl, type Environment, parseConfig, readSettings } from '../../src/config.ts'
 import { configJsonSchema } from '../../src/config-schema.ts'
+import { pathOf } from '../../src/db/client.ts'
 import { BursarError } from '../../src/errors.ts'
 
 let folder: string
@@ -29,6 +30,20 @@ describe('a configuration text', () => {
     expect(config.seller.name).toBe('Ada')
     expect(config.credit.usd).toBe('0.10')
     expect(config.packs).toEqual([])
+  })
+
+  it('may begin with a byte order mark, and end its lines as Windows does', () => {
+    const config = parseConfig('\uFEFF{\r\n  "seller": { "name": "Ada" }\r\n}\r\n', {}, 'x')
+    expect(config.seller.name).toBe('Ada')
+  })
+
+  it('has each field once: of two, one would count and the other be forgotten', () => {
+    const twice = '{\n  "seller": { "name": "Ada" },\n  "packs": [],\n  "seller": { "name": "Bob" }\n}'
+    const problem = problemOf(() => parseConfig(twice, {}, 'my.json'))
+    expect(problem.code).toBe('invalid_config')
+    expect(problem.message).toMatch(/my\.json has the field "seller" twice.* in line 4/)
+    const packs = [1, 2].map((credits) => `{ "id": "p${credits}", "credits": "${credits}" }`)
+    expect(parseConfig(`{ "packs": [${packs.join()}] }`, {}, 'x').packs).toHaveLength(2)
   })
 
   it('names the line of a syntax error', () => {
@@ -178,6 +193,25 @@ describe('settings', () => {
     ['libsql://db.example', 'libsql://db.example'],
   ])('read the database %s as %s', (given, url) => {
     expect(databaseUrl(given, '/base', '/data/bursar.db')).toBe(url)
+  })
+})
+
+it.each(['/data/50%off/a b.db', '/data/what?.db', '/data/shop #1.db', '/data/%41.db'])(
+  'a database at the path %s is that file',
+  (path) => {
+    expect(pathOf(databaseUrl(path, '/base', '/data/bursar.db'))).toBe(path)
+    expect(pathOf(databaseUrl(path.slice(1), '/', '/data/bursar.db'))).toBe(path)
+    expect(pathOf(databaseUrl(undefined, '/base', path))).toBe(path)
+    expect(pathOf(databaseUrl('file:x.db', path, '/data/bursar.db'))).toBe(`${path}/x.db`)
+  },
+)
+
+describe('the data folder', () => {
+  const dataDir = (env: Environment) => readSettings({ env, cwd: '/work', folders: [] }).dataDir
+
+  it('is named from where Bursar is started', () => {
+    expect(dataDir({ BURSAR_DATA: 'data' })).toBe('/work/data')
+    expect(dataDir({ BURSAR_DATA: '/srv/data' })).toBe('/srv/data')
   })
 })
 

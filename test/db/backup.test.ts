@@ -1,9 +1,11 @@
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { backupDatabase, restoreDatabase } from '../../src/db/backup.ts'
-import { openDb } from '../../src/db/client.ts'
+import { openDb, pathOf } from '../../src/db/client.ts'
 import { type Db, statement } from '../../src/db/db.ts'
+import { fileUrl } from '../../src/files.ts'
 import { getBalance } from '../../src/ledger/balance.ts'
 import { grantStatements } from '../../src/ledger/grant.ts'
 import { hold } from '../../src/ledger/hold.ts'
@@ -72,6 +74,35 @@ test('comes back with all its rows, frozen, in one file that only its owner can 
   await checkBooks(till.db)
 })
 
+test('a file without anything in it is no backup', async () => {
+  writeFileSync(at('empty.db'), '')
+  await expect(restore(at('empty.db'))).rejects.toMatchObject({ code: 'invalid_config' })
+  expect(readdirSync(at('restored'))).toEqual([])
+})
+
+test('a copy with a log beside it is made one file first: its last commits are in the log', async () => {
+  await hold(t.ledger, { ...ask, account })
+  // As somebody copies the files of a till that runs, or was killed.
+  const database = pathOf(t.url)
+  for (const end of ['', '-wal']) copyFileSync(database + end, at(`copy.db${end}`))
+  expect(statSync(at('copy.db-wal')).size).toBeGreaterThan(0)
+  await expect(restore(at('copy.db'))).rejects.toMatchObject({
+    code: 'conflict',
+    remedy: expect.stringContaining('bursar backup'),
+  })
+  await backup(at('whole.db'), `file:${at('copy.db')}`)
+  await restore(at('whole.db'))
+  expect(await getBalance(await openRestored(), account)).toMatchObject({ held: 100n })
+})
+
+test('paths are taken as they are, whatever is in them', async () => {
+  const [to, place] = [at('50%25 off #1?.db'), at('shop #1?/till.db')]
+  await backup(to)
+  await restoreDatabase({ url: fileUrl(place), backup: to, runtime: t.runtime, check })
+  expect(existsSync(place)).toBe(true)
+  expect(readdirSync(t.folder)).toContain('50%25 off #1?.db')
+})
+
 test('the till that was backed up is not frozen, nor is it touched', async () => {
   await backup()
   expect(await openRestore(t.db)).toBeNull()
@@ -114,13 +145,13 @@ test('a file that fails its check is not put in place, and nothing is left of it
 
 test('a copy that was made in another way is frozen too', async () => {
   await t.db.commit([statement('UPDATE account SET external_id = ?', ['alice'])])
-  const folder = at('plain.db')
-  await backup(folder)
-  const plain = await openRestored(folder)
-  await plain.db.commit([confirmRestore(0, 1)])
-  await plain.close()
-  opened = []
-  await restore(folder)
+  const copy = at('plain.db')
+  await backup(copy)
+  const { sql, args } = confirmRestore(0, 1)
+  const plain = new DatabaseSync(copy)
+  expect(plain.prepare(sql).run(...args)).toMatchObject({ changes: 1 })
+  plain.close()
+  await restore(copy)
   expect(await openRestore((await openRestored()).db)).toEqual({ backupAt: t.clock.now() })
 })
 
