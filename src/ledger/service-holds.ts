@@ -10,6 +10,7 @@ import { checkName } from './accounts.ts'
 import { hold } from './hold.ts'
 import type { AccountPrincipal, Principal } from './keys.ts'
 import type { Ledger } from './ledger.ts'
+import { unbookedLapse } from './lots.ts'
 
 const ROUTE = '/v1/holds'
 const DEFAULT_NAME = 'hold'
@@ -203,14 +204,14 @@ function owns(principal: Principal, { account, agent }: HoldRow): boolean {
   return principal.account === account && (principal.scope === 'account' || principal.agent === agent)
 }
 
-async function find({ db }: Ledger, id: string): Promise<HoldRow | undefined> {
+async function find({ db, runtime }: Ledger, id: string): Promise<HoldRow | undefined> {
   // Only what was made here: the hold of a model call ends with its call.
   const [row] = await db.query<HoldRow>(
     `SELECT r.id, r.account, r.agent, r.model AS name, r.state, r.held, r.charged, r.started_at, r.finished_at, r.price,
-       a.available
+       a.available - ${unbookedLapse('?3')} AS available
      FROM posting p JOIN receipt r ON r.account = p.account AND r.id = p.ref JOIN account a ON a.id = p.account
-     WHERE p.ref = ? AND p.phase = 0 AND r.route = ?`,
-    [id, ROUTE],
+     WHERE p.ref = ?1 AND p.phase = 0 AND r.route = ?2`,
+    [id, ROUTE, BigInt(runtime.now())],
   )
   return row
 }

@@ -23,7 +23,7 @@ export interface MeterOptions<Asked> {
   /** Whether an answer is charged, by its status; below 400 by default. */
   readonly charges?: (status: number) => boolean
   /** What could not be charged although it was served, or cost more than was held. By default on the error console. */
-  readonly onError?: (error: BursarError) => void | Promise<void>
+  readonly onError?: (error: BursarError) => unknown
 }
 
 /** What a handler is given of the meter. */
