@@ -55,9 +55,9 @@ const step = fc.oneof(
     weight: 6,
     arbitrary: fc.record({
       kind: fc.constantFrom('capture' as const, 'release' as const),
-      by: fc.oneof(by, fc.constant('secret' as const)),
-      index,
-      cost: fc.bigInt(0n, 35n),
+      by: fc.constantFrom('seller' as const, 'secret' as const, 'account' as const),
+      index: fc.nat(5),
+      cost: fc.oneof(fc.bigInt(0n, 4n), fc.bigInt(0n, 35n)),
     }),
   },
   {
@@ -65,7 +65,7 @@ const step = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant('grant' as const),
       account,
-      amount: fc.bigInt(1n, 80n),
+      amount: fc.bigInt(1n, 150n),
       discount: fc.boolean(),
       hours: fc.option(fc.integer({ min: 1, max: 60 }), { nil: null }),
     }),
@@ -223,10 +223,11 @@ function refusal(entry: Entry, by: Outcome['by']): string | null {
 
 async function playOutcome(world: World, { kind, by, index, cost }: Outcome): Promise<void> {
   const { t, model, entries, keys } = world
-  const entry = entries[index % entries.length]
+  // One of the last.
+  const entry = entries.at(-1 - (index % (entries.length || 1)))
   if (!entry) return
   const own = world.agents[entry.agent ?? world.accounts.indexOf(entry.account) * 2] as PaperAgent
-  const asker = by === 'secret' ? null : principal(by === 'agent' ? 'account' : by, own)
+  const asker = by === 'secret' ? null : principal(by, own)
   const unlock = by === 'secret' ? { unlock: SECRET } : {}
   const got = await outcome(
     kind === 'capture'
@@ -408,7 +409,12 @@ async function history(steps: readonly Step[]): Promise<void> {
       keys: new Map(),
       grants: [],
     }
-    for (const each of steps) {
+    const first = { kind: 'grant', amount: 150n, discount: false } as const
+    for (const each of [
+      { ...first, account: 0, hours: 40 },
+      { ...first, account: 1, hours: null },
+      ...steps,
+    ]) {
       await play(world, each)
       await compare(world)
     }
@@ -419,8 +425,7 @@ async function history(steps: readonly Step[]): Promise<void> {
 }
 
 test('accounts, agents and services come out together as on paper, over days and months', async () => {
-  const histories = fc.array(step, { minLength: 10, maxLength: 60 })
-  // The same histories each time: what others find is a matter for whoever changes the ledger.
-  const seed = Number(process.env['LEDGER_SEED'] ?? 20_261_126)
-  await fc.assert(fc.asyncProperty(histories, history), { numRuns: 40, seed })
+  const histories = fc.array(step, { minLength: 20, maxLength: 60 })
+  // The same histories each time. After a change of the ledger, try other seeds by hand.
+  await fc.assert(fc.asyncProperty(histories, history), { numRuns: 25, seed: 20_261_126 })
 })
