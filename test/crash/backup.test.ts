@@ -104,6 +104,7 @@ test('a backup under load holds all that was acknowledged before it, and comes b
     sessions.alice.call('create_invoice', { rail: 'ethereum:ETH', credits: '5' }),
   )
   const issued = [...invoices.map((invoice) => invoice.address), address]
+  expect(next.data['address']).toMatch(/^0x[0-9a-fA-F]{40}$/)
   expect(issued).not.toContain(next.data['address'])
   await expect
     .poll(() => rows(`SELECT address, invoice, credits FROM payment WHERE txid = '${hash}'`))
