@@ -21,6 +21,8 @@ export interface Shell {
 
 export interface Context {
   readonly settings: Settings
+  /** The settings as they are by now. @throws {BursarError} invalid_config */
+  reread(): Settings
   readonly runtime: Runtime
   readonly signal: AbortSignal
   /** Prints `json` as one line with --json, else the text. */
@@ -42,17 +44,19 @@ export function action<Args extends unknown[]>(
     const options = command.optsWithGlobals<{ config?: string; json?: boolean }>()
     const json = options.json === true
     try {
-      const settings = readSettings({
-        path: options.config,
-        env: shell.env,
-        cwd: shell.cwd,
-        folders: configFolders(shell.cwd),
-        wallet,
-      })
+      const reread = (): Settings =>
+        readSettings({
+          path: options.config,
+          env: shell.env,
+          cwd: shell.cwd,
+          folders: configFolders(shell.cwd),
+          wallet,
+        })
+      const settings = reread()
       const runtime = systemRuntime(settings.logLevel)
       const answer = (value: object, text: string): void =>
         shell.out(json ? `${JSON.stringify(value)}\n` : `${text}\n`)
-      await run({ settings, runtime, signal: shell.signal, answer }, ...(all as unknown as Args))
+      await run({ settings, reread, runtime, signal: shell.signal, answer }, ...(all as unknown as Args))
     } catch (thrown) {
       fail(shell, toBursarError(thrown), json)
     }

@@ -17,12 +17,12 @@ export const mcp: Registers = (program, shell) => {
     .option('--account <external-id>', 'whose credits to use (default: local)')
     .action(
       action(shell, async (context, options: { account?: string }) => {
-        const { settings, runtime, signal } = context
+        const { settings, reread, runtime, signal } = context
         const till = settings.till
           ? remoteTill(settings.till, options, runtime)
           : await ownTill(context, options.account ?? 'local')
         const purse = settings.config.purse
-          ? connectPurse({ settings, runtime, spawn: purseCommand(context) })
+          ? connectPurse({ settings: reread, runtime, spawn: purseCommand(context) })
           : null
         try {
           const { bursar } = till

@@ -19,7 +19,8 @@ export interface PurseConnection extends PurseClient {
 }
 
 export interface ConnectOptions {
-  readonly settings: Settings
+  /** As they are now. Asked whenever a purse is looked for: its human may have changed them since the last time. */
+  readonly settings: () => Settings
   readonly runtime: Runtime
   /** How to start a purse where none runs; without it, only a running one is used. */
   readonly spawn?: SpawnCommand
@@ -90,7 +91,8 @@ const PATIENCE_MS = 30_000
 const LOOK_MS = 1_000
 
 async function locate(options: ConnectOptions, own: { child: PurseChild | null }): Promise<Target> {
-  const { settings, runtime, spawn } = options
+  const { runtime, spawn } = options
+  const settings = options.settings()
   const configured = configuredPurse(settings)
   if (configured) return configured
   const running = await findRunning(settings, runtime)
@@ -111,7 +113,8 @@ async function locate(options: ConnectOptions, own: { child: PurseChild | null }
       if (runtime.now() >= deadline) throw silent(error)
     }
   }
-  const started = await findRunning(settings, runtime)
+  // It has read the configuration itself, a moment ago.
+  const started = await findRunning(options.settings(), runtime)
   if (started) return started
   throw unavailable('A purse was started, but does not answer.', 'Start it by hand to see why: bursar purse.')
 }
@@ -136,7 +139,7 @@ function silent(conflict: BursarError): BursarError {
 /**
  * The purse that serves this configuration, if one runs and answers.
  *
- * @throws {BursarError} purse_unavailable: it was started with another budget or other payees. It would pay by them.
+ * @throws {BursarError} purse_unavailable: it was started with another budget or other payees, by which it would pay.
  */
 async function findRunning(settings: Settings, runtime: Runtime): Promise<Target | null> {
   const database = purseDatabase(settings)
@@ -159,7 +162,7 @@ async function findRunning(settings: Settings, runtime: Runtime): Promise<Target
 
 function outdated(pid: number): BursarError {
   return unavailable(
-    'The purse that runs was started with another budget or other payees than the configuration has now.',
+    'The purse that runs was started with another budget or other payees than the configuration has now, or by another version of Bursar.',
     `Ask the human who owns it to end it (process ${pid}, or the editor that started it); the next request then starts one as it is configured.`,
   )
 }

@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { PurseConfig } from '../config-schema.ts'
+import { budgetOf } from './budget.ts'
 
 const noticeSchema = z.object({
   address: z.string(),
@@ -33,11 +34,18 @@ export function walletSource(wallet: PurseConfig['wallet']): string {
   return 'keystore' in wallet ? `keystore:${wallet.keystore}` : 'environment'
 }
 
-/** What a human allows, as one word that tells a changed configuration from the one that a purse was started with. */
+/**
+ * What a human allows, as one word that tells a changed configuration from the one that a purse was started with. The
+ * same in other words (`5` and `5.00`, payees in another order or under other names) is the same.
+ *
+ * @throws {BursarError} invalid_config: a limit of the budget
+ */
 export function termsOf({ budget, payees }: PurseConfig): string {
-  const { per_payment, per_day, per_month } = budget
-  const terms = [per_payment, per_day, per_month, ...payees.flatMap(({ name, key }) => [name, key])]
-  return createHash('sha256').update(JSON.stringify(terms)).digest('base64url')
+  const { perPayment, perDay, perMonth } = budgetOf(budget)
+  const keys = [...new Set(payees.map(({ key }) => key))].sort()
+  return createHash('sha256')
+    .update([perPayment, perDay, perMonth, ...keys].join('\n'))
+    .digest('base64url')
 }
 
 /** Written beside and moved into place, so that nobody reads half of it. */
