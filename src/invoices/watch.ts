@@ -15,7 +15,7 @@ import { type ChainWait, chainWaits, readChainStates } from './waiting.ts'
 import { type WatchedAddresses, watchedAddresses } from './watched.ts'
 
 const LEASE_MS = 15_000
-/** Prolonged when less than this is left: not with every look at the chain. */
+/** Prolonged when less than this is left: not with every look at a chain that is looked at often. */
 const LEFT_MS = 10_000
 /** How often it is prolonged while a step is read: a slow endpoint can make that longer than a lease lasts. */
 const RENEW_MS = 5_000
@@ -89,10 +89,14 @@ async function loop(
 ): Promise<void> {
   const { runtime } = ctx
   const watched = watchedAddresses(ctx.db, chain.family)
-  const wanted = { name: `watch:${chain.id}`, holder: runtime.id('watch'), ttlMs: LEASE_MS }
+  // Enough for the pause until the next look, and for a step that ends before it is prolonged: what lapses while its
+  // holder only waits goes from process to process.
+  const untilNext = chain.pollMs + RENEW_MS
+  const ttlMs = Math.max(LEASE_MS, untilNext)
+  const wanted = { name: `watch:${chain.id}`, holder: runtime.id('watch'), ttlMs }
   const onTaken = ({ fence }: Lease): void =>
     runtime.log.info({ chain: chain.id, fence: Number(fence) }, 'watching')
-  const kept = keepLease(ctx, wanted, { renewMs: LEFT_MS, onTaken })
+  const kept = keepLease(ctx, wanted, { renewMs: Math.max(LEFT_MS, untilNext), onTaken })
   const outage = watchOutage(runtime)
   const watching: Watching = { ctx, chain, signal, watched, kept, outage, stalled: false, noted: null }
   let lease: Lease | null = null

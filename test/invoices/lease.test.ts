@@ -131,6 +131,41 @@ describe('a lease that is kept', () => {
     expect(second.commits()).toBe(before + 1)
   })
 
+  it.each([10_000, 60_000])('is not let go between two looks, %d ms apart', async (pollMs) => {
+    await till.seedCursor('local')
+    const stop = new AbortController()
+    const lapsed: bigint[] = []
+    let looks = 0
+    const sleep = async (ms: number, signal?: AbortSignal): Promise<void> => {
+      // What prolongs the lease during a step: the steps here take no time.
+      if (signal !== stop.signal) {
+        return new Promise((_resolve, reject) =>
+          signal?.addEventListener('abort', () => reject(signal.reason)),
+        )
+      }
+      till.clock.now += ms
+      lapsed.push(
+        ...(
+          await till.db.query<{ expires_at: bigint }>('SELECT expires_at FROM lease WHERE expires_at <= ?', [
+            BigInt(till.clock.now),
+          ])
+        ).map(({ expires_at: at }) => at),
+      )
+      if (looks === 30) stop.abort()
+    }
+    const ctx = { ...till.ctx, runtime: { ...till.ctx.runtime, sleep } }
+    // As Bitcoin's: a look every ten seconds, or every second where the mempool is read a part at a time.
+    const chain = {
+      ...till.chain('local'),
+      pollMs,
+      verify: () => Promise.resolve(),
+      follow: () => Promise.resolve(stepTo({ height: 100, pendingWhole: ++looks % 6 === 0 })),
+    }
+    await watchChain(ctx, chain, stop.signal).ended
+    expect(looks).toBe(30)
+    expect(lapsed).toEqual([])
+  })
+
   it('lets a process that stands by look at the chain without a write', async () => {
     await till.seedCursor('local')
     await till.lease('local')
