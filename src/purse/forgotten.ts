@@ -24,7 +24,8 @@ export async function countedNonce(purse: Purse, network: Network): Promise<numb
       client.getTransactionCount({ address, blockTag: 'pending' }),
     ]),
   )
-  if (queued <= mined) return queued
+  // Behind one URL there may be nodes that lag: what one has seen mined is used up, whatever the queue of another says.
+  if (queued <= mined) return mined
   const [ours] = await purse.db.query<{ count: bigint }>(
     `SELECT count(DISTINCT nonce) AS count FROM payment
        WHERE network = ? AND wallet = ? AND nonce >= ? AND nonce < ?`,

@@ -138,3 +138,16 @@ describe('a payment whose nonce is used up, and whose recipient has the money', 
     })
   })
 })
+
+it('is not what becomes of the next payment where the queue is told by a node that lags', async () => {
+  const first = await payInvoice(purse, { signed: makeInvoice(till) })
+  await mined(anvil, first.txid)
+  await settled()
+  expect(await getPayment(purse, first.id)).toMatchObject({ state: 'confirmed' })
+  endpoint.treat(({ method, params }) =>
+    method === 'eth_getTransactionCount' && params[1] === 'pending' ? { result: '0x0' } : 'pass',
+  )
+  const second = await payInvoice(purse, { signed: makeInvoice(till) })
+  expect(second).toMatchObject({ state: 'broadcast' })
+  await mined(anvil, second.txid)
+})
