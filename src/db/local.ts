@@ -164,9 +164,9 @@ function saveLog({ database }: Connection): void {
  * another process reads or writes at this moment, the rest stays in the log, which is where SQLite looks for it.
  */
 export function clearLog({ path, file }: Pick<LocalOptions, 'path' | 'file'>): void {
-  const log = statSync(`${path}-wal`, { throwIfNoEntry: false })
-  if (!log || log.size === 0 || (file !== undefined && fileAt(path) !== file)) return
   try {
+    const log = statSync(`${path}-wal`, { throwIfNoEntry: false })
+    if (!log || log.size === 0 || (file !== undefined && fileAt(path) !== file)) return
     const database = new Database(path, { timeout: 0 })
     try {
       // Without a lock that others would wait for; what is then left to do under one takes no time.
