@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Db } from '../../src/db/db.ts'
 import { takeReadings } from '../../src/readings.ts'
 import { ask, at, book, close, LOCK_END, open, pay, T0, till } from './counter.ts'
 import { blockAt, stepTo } from './till.ts'
@@ -58,4 +59,22 @@ it('counts invoices by their state now, those that ended a week ago no more, and
     expired: 0,
     reversed: 0,
   })
+})
+
+it('counts them page by page, and those of a server in one', async () => {
+  const paid = await ask()
+  for (let more = 0; more < 130; more++) await ask()
+  await at({ height: 103, transfers: [pay(paid, 101)] })
+  const asked = async (overlaps: boolean) => {
+    let pages = 0
+    const query: Db['query'] = (sql, args) => {
+      if (sql.includes('FROM invoice i')) pages++
+      return till.db.query(sql, args)
+    }
+    const { invoices } = await takeReadings({ ...till.ctx, db: { ...till.db, overlaps, query } })
+    expect(invoices).toMatchObject({ open: 130, paid: 1 })
+    return pages
+  }
+  expect(await asked(true)).toBe(2)
+  expect(await asked(false)).toBe(1)
 })
