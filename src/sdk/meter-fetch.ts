@@ -24,7 +24,8 @@ export function meterFetch<Rest extends unknown[]>(
       const { status } = thrown
       return new Response(JSON.stringify(thrown.toProblem()), { status, headers: refusalHeaders(thrown) })
     }
-    if (request.signal.aborted) {
+    const signal = signalOf(request)
+    if (signal?.aborted) {
       await tab.failed()
       return new Response(null, { status: CLIENT_CLOSED_REQUEST })
     }
@@ -45,22 +46,32 @@ export function meterFetch<Rest extends unknown[]>(
     if (request.method === 'HEAD' || isWhole(response)) {
       return withHeaders(response, { ...tab.headers, ...(await tab.served()) })
     }
-    return withHeaders(metredStream(response, tab, request.signal), tab.headers)
+    return withHeaders(metredStream(response, tab, signal), tab.headers)
   }
 }
 
 /** What proxies write into their logs for a client that has left; nobody gets it. */
 const CLIENT_CLOSED_REQUEST = 499
 
-/** What is asked before the handler reads a copy of the body each: the handler's is left. */
+/** Whatever the types say, not every runtime gives an incoming request one: Workers only where they are told to. */
+function signalOf({ signal }: { readonly signal?: AbortSignal | null }): AbortSignal | null {
+  return signal ?? null
+}
+
+/** What is asked before the handler reads a copy of the body each: the handler's is left. Of one that is read, there is none. */
 function withCopies(options: MeterOptions<Request>, request: Request): MeterOptions<Request> {
   const { price, account } = options
-  const copy = (): Request => (request.body === null ? request : request.clone())
+  const copy = (): Request => (hasBody(request) ? request.clone() : request)
   return {
     ...options,
     price: typeof price === 'function' ? () => price(copy()) : price,
     ...(account ? { account: () => account(copy()) } : {}),
   }
+}
+
+/** Also false where a middleware has read it, and gives it to the handler by itself. */
+function hasBody({ body, bodyUsed }: Request): boolean {
+  return body !== null && !bodyUsed
 }
 
 /** @throws {TypeError} the handler has returned nothing that could be sent */
@@ -77,7 +88,7 @@ function factsOf(request: Request) {
     path: pathname,
     header: (name: string) => request.headers.get(name),
     async fingerprint(): Promise<string> {
-      const body = request.body === null ? new ArrayBuffer(0) : await request.clone().arrayBuffer()
+      const body = hasBody(request) ? await request.clone().arrayBuffer() : new ArrayBuffer(0)
       const head = new TextEncoder().encode(`${request.method} ${pathname}${search}\n`)
       const all = new Uint8Array(head.length + body.byteLength)
       all.set(head)
@@ -94,16 +105,16 @@ function isWhole({ body, headers }: Response): boolean {
 }
 
 /** Charged before its end is passed on: whoever has read the whole answer finds it charged. */
-function metredStream(response: Response, tab: Tab, signal: AbortSignal): Response {
+function metredStream(response: Response, tab: Tab, signal: AbortSignal | null): Response {
   if (response.body === null) return response
   const reader = response.body.getReader()
   const leave = (): void => {
     void tab.left()
-    void reader.cancel(signal.reason).catch(() => undefined)
+    void reader.cancel(signal?.reason).catch(() => undefined)
   }
   // Nobody may ever read an answer whose client has gone already.
-  if (signal.aborted) leave()
-  else signal.addEventListener('abort', leave, { once: true })
+  if (signal?.aborted) leave()
+  else signal?.addEventListener('abort', leave, { once: true })
   const body = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -114,7 +125,7 @@ function metredStream(response: Response, tab: Tab, signal: AbortSignal): Respon
             return
           }
           await tab.served()
-          signal.removeEventListener('abort', leave)
+          signal?.removeEventListener('abort', leave)
           controller.close()
         } catch (thrown) {
           await tab.broke()

@@ -232,6 +232,34 @@ describe('a fetch handler that', () => {
     expect(await settled()).toBe(500_000n)
   })
 
+  test('has a body that a middleware has read is served, and finds out who pays without it', async () => {
+    const account = (asked: Request) => ({ key: asked.headers.get('x-buyer') ?? '' })
+    const sold = meter({ till: holds(), account, price: () => '0.5' }, (_asked, _metered, body: object) =>
+      Response.json(body),
+    )
+    const app = new Hono().post('/', async (c) => sold(c.req.raw, await c.req.json()))
+    const ask = () =>
+      app.request('/', {
+        method: 'POST',
+        headers: { 'x-buyer': till.key, 'idempotency-key': 'once' },
+        body: '{"a":1}',
+      })
+    const answer = await ask()
+    expect([answer.status, await answer.json()]).toEqual([200, { a: 1 }])
+    expect((await ask()).status).toBe(409)
+    expect(await settled()).toBe(500_000n)
+  })
+
+  test('runs where requests have no signal is served, also with a stream', async () => {
+    const body = () => new ReadableStream({ start: (it) => (it.enqueue(Buffer.from('text')), it.close()) })
+    const sold = meter({ till: holds(), price: '0.5' }, () => new Response(body()))
+    const headers = { authorization: `Bearer ${till.key}` }
+    const asked = new Request('http://service.example/', { headers })
+    Object.defineProperty(asked, 'signal', { value: undefined })
+    expect(await (await sold(asked)).text()).toBe('text')
+    expect(await settled()).toBe(500_000n)
+  })
+
   test('reads the body finds it whole, whoever has read it before', async () => {
     const sold = meter(
       {
