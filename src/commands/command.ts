@@ -21,7 +21,7 @@ export interface Shell {
 
 export interface Context {
   readonly settings: Settings
-  /** The settings as they are by now. @throws {BursarError} invalid_config */
+  /** The settings as they are by now, from the same file. @throws {BursarError} invalid_config */
   reread(): Settings
   readonly runtime: Runtime
   readonly signal: AbortSignal
@@ -44,18 +44,19 @@ export function action<Args extends unknown[]>(
     const options = command.optsWithGlobals<{ config?: string; json?: boolean }>()
     const json = options.json === true
     try {
-      const reread = (): Settings =>
+      const read = (path: string | undefined): Settings =>
         readSettings({
-          path: options.config,
+          path,
           env: shell.env,
           cwd: shell.cwd,
           folders: configFolders(shell.cwd),
           wallet,
         })
-      const settings = reread()
+      const settings = read(options.config)
       const runtime = systemRuntime(settings.logLevel)
       const answer = (value: object, text: string): void =>
         shell.out(json ? `${JSON.stringify(value)}\n` : `${text}\n`)
+      const reread = (): Settings => read(settings.path ?? options.config)
       await run({ settings, reread, runtime, signal: shell.signal, answer }, ...(all as unknown as Args))
     } catch (thrown) {
       fail(shell, toBursarError(thrown), json)

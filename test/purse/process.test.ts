@@ -59,12 +59,11 @@ function configure(fields: Partial<Fields> = {}): { config: object; file: string
 }
 
 /** A connection as `bursar mcp` makes it. */
-function connect(fields: Partial<Fields> = {}, { start = true, afresh = false } = {}): PurseConnection {
+function connect(fields: Partial<Fields> = {}, { start = true } = {}): PurseConnection {
   const { config, file } = configure(fields)
   const spawnCommand = { command: process.execPath, args: [script, file, folder.path, '--child'] }
   const connection = connectPurse({
-    settings: () =>
-      settingsOf(afresh ? (JSON.parse(readFileSync(file, 'utf8')) as object) : config, folder.path),
+    settings: () => settingsOf(config, folder.path),
     runtime: makeRuntime(),
     ...(start ? { spawn: spawnCommand } : {}),
   })
@@ -180,50 +179,6 @@ describe('a connection', () => {
     await expect.poll(() => alive(pid)).toBe(false)
     expect(await purse.pay({ signed })).toMatchObject({ id: paid.id, txid: paid.txid, replayed: true })
     expect(notice().pid).not.toBe(pid)
-  })
-
-  it.each([
-    ['less budget', { budget: { per_payment: '1', per_day: '1', per_month: '1' } }],
-    ['fewer payees', { payees: [] }],
-  ])('pays nothing through a purse that was started before there was %s', async (_what, change) => {
-    const old = connect()
-    await old.status()
-    const { pid } = notice()
-    const edited = connect(change)
-    await expect(edited.pay({ signed: makeInvoice(till) })).rejects.toMatchObject({
-      code: 'purse_unavailable',
-      remedy: expect.stringContaining(`process ${pid}`),
-    })
-    await old.close()
-    // The one that it starts now has what is configured now.
-    const refusal = { code: 'payees' in change ? 'unknown_payee' : 'budget_exceeded' }
-    await expect(edited.pay({ signed: makeInvoice(till) })).rejects.toMatchObject(refusal)
-  })
-
-  it('follows a configuration that its human has changed, as soon as the purse is started again', async () => {
-    const other = makeTill()
-    const purse = connect({}, { afresh: true })
-    await purse.status()
-    // The payee is pinned, and the purse ended: that is what an unknown payee's refusal asks for.
-    configure({ payees: [till, other] })
-    const { pid } = notice()
-    process.kill(pid)
-    await expect.poll(() => alive(pid)).toBe(false)
-    expect(await purse.status()).toMatchObject({ payees: [{ key: till.payee }, { key: other.payee }] })
-    expect(await connect({ payees: [till, other] }).status()).toMatchObject({ address })
-  })
-
-  it('is to the same purse for whoever says the same in other words', async () => {
-    const other = makeTill()
-    const budget = { per_payment: '5', per_day: '20', per_month: '50' }
-    const one = connect({ payees: [till, other], budget })
-    await one.status()
-    const { pid } = notice()
-    const same = { per_payment: '5.00', per_day: '20.0', per_month: '50.000' }
-    const payees = [other, till].map(({ payee: key }) => ({ name: 'By another name', key }))
-    const two = connect({ budget: same, purse: { payees } })
-    expect(await two.status()).toMatchObject({ address })
-    expect(notice().pid).toBe(pid)
   })
 
   it('takes over when the editor that had started the purse is closed', async () => {
