@@ -1,10 +1,24 @@
 /** Paths as they are: folders that are made, files that are named by a URL. */
-import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /** For libSQL, which reads a query, a fragment and escapes in a `file:` URL: a path may have such characters. */
 export function fileUrl(path: string): string {
   return `file:${escapePath(path)}`
+}
+
+/** The path in a `file:` URL. */
+export function pathOf(url: string): string {
+  return decodeURIComponent(url.replace(/^file:(\/\/(?=\/))?/, '').replace(/[?#].*$/, ''))
+}
+
+/** One name for a file that can be reached by several paths; of one that is not there, the path itself. */
+export function realPath(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
 }
 
 export function escapePath(path: string): string {

@@ -7,10 +7,10 @@ import { access, chmod, copyFile, link, open, rename, rm, stat, writeFile } from
 import { dirname } from 'node:path'
 import { type Client, LibsqlError } from '@libsql/client'
 import { BursarError } from '../errors.ts'
-import { fileUrl, makeFolder } from '../files.ts'
+import { fileUrl, makeFolder, pathOf } from '../files.ts'
 import type { Runtime } from '../runtime.ts'
 import { shellWord } from '../shell-word.ts'
-import { connect, openDb, pathOf } from './client.ts'
+import { connect, openDb } from './client.ts'
 import { damaged, unavailable } from './failure.ts'
 import { isMaze, problemsIn } from './pages.ts'
 

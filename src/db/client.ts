@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { type Client, createClient } from '@libsql/client'
 import { fetch, Response } from 'undici'
 import { BursarError } from '../errors.ts'
-import { makeFolder } from '../files.ts'
+import { makeFolder, pathOf } from '../files.ts'
 import type { Runtime } from '../runtime.ts'
 import { createWriter } from './commit.ts'
 import type { Db, Row, Statement } from './db.ts'
@@ -213,10 +213,6 @@ async function fetchThrough(
   } finally {
     answered()
   }
-}
-
-export function pathOf(url: string): string {
-  return decodeURIComponent(url.replace(/^file:(\/\/(?=\/))?/, '').replace(/[?#].*$/, ''))
 }
 
 /** For messages: a server's URL may carry its token. */

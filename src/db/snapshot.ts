@@ -4,7 +4,8 @@
  */
 import { access } from 'node:fs/promises'
 import { BursarError } from '../errors.ts'
-import { connect, nameOf, type OpenDb, pathOf } from './client.ts'
+import { pathOf } from '../files.ts'
+import { connect, nameOf, type OpenDb } from './client.ts'
 import { toDriver } from './commit.ts'
 import type { Arg, Row } from './db.ts'
 import { broken, failureOf, unavailable } from './failure.ts'

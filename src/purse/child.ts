@@ -66,7 +66,8 @@ function eventOf(line: string): PurseEvent | null {
 
 function errorOf({ problem }: Extract<PurseEvent, { purse: 'failed' }>): BursarError {
   const code: ErrorCode = Object.hasOwn(STATUS, problem.code) ? problem.code : 'internal'
-  return new BursarError(code, problem.detail, problem.remedy === undefined ? {} : { remedy: problem.remedy })
+  const { code: _code, title: _title, status: _status, detail, remedy, ...details } = problem
+  return new BursarError(code, detail, { ...(remedy === undefined ? {} : { remedy }), details })
 }
 
 function failed(how: string, cause?: Error): BursarError {

@@ -8,8 +8,8 @@ import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 import { type PurseChild, type SpawnCommand, startChild } from './child.ts'
 import { type Asked, exchange, NoAnswer, type Target } from './exchange.ts'
-import { readNotices, termsOf, walletSource } from './notice.ts'
-import { configuredPurse, purseConfig, purseDatabase } from './settings.ts'
+import { type Notice, readNotice, readNotices, servedBy } from './notice.ts'
+import { configuredPurse } from './settings.ts'
 
 export interface PurseConnection extends PurseClient {
   /** @throws {BursarError} not_found, purse_unavailable */
@@ -110,6 +110,7 @@ async function locate(options: ConnectOptions, own: { child: PurseChild | null }
       // Another has the wallet: it starts at this moment and is used once it listens, or it ends.
       const other = await waitForOther(settings, runtime)
       if (other) return other
+      await refuseStranger(settings, runtime, error)
       if (runtime.now() >= deadline) throw silent(error)
     }
   }
@@ -142,22 +143,42 @@ function silent(conflict: BursarError): BursarError {
  * @throws {BursarError} purse_unavailable: it was started with another budget or other payees, by which it would pay.
  */
 async function findRunning(settings: Settings, runtime: Runtime): Promise<Target | null> {
-  const database = purseDatabase(settings)
-  const config = purseConfig(settings)
-  const [wallet, terms] = [walletSource(config.wallet), termsOf(config)]
+  const wanted = servedBy(settings)
   for (const notice of readNotices(settings.dataDir)) {
-    if (notice.database !== database || notice.wallet !== wallet) continue
-    try {
-      await exchange(runtime, notice, { method: 'GET', path: '/hello' })
-    } catch (error) {
-      // Killed, or its port is somebody else's by now.
-      if (!(error instanceof NoAnswer) && !(error instanceof BursarError)) throw error
-      continue
-    }
-    if (notice.terms !== terms) throw outdated(notice.pid)
+    if (!isOf(notice, wanted) || !(await answers(runtime, notice))) continue
+    if (notice.terms !== wanted.terms) throw outdated(notice.pid)
     return notice
   }
   return null
+}
+
+function isOf(notice: Notice, { database, wallet }: Pick<Notice, 'database' | 'wallet'>): boolean {
+  return notice.database === database && notice.wallet === wallet
+}
+
+async function answers(runtime: Runtime, notice: Notice): Promise<boolean> {
+  try {
+    await exchange(runtime, notice, { method: 'GET', path: '/hello' })
+    return true
+  } catch (error) {
+    // Killed, or its port is somebody else's by now.
+    if (error instanceof NoAnswer || error instanceof BursarError) return false
+    throw error
+  }
+}
+
+/** @throws {BursarError} purse_unavailable: the wallet is in use, and not by what is configured here */
+async function refuseStranger(
+  settings: Settings,
+  runtime: Runtime,
+  { details: { address } }: BursarError,
+): Promise<void> {
+  const notice = typeof address === 'string' ? readNotice(settings.dataDir, address) : null
+  if (!notice || isOf(notice, servedBy(settings)) || !(await answers(runtime, notice))) return
+  throw unavailable(
+    `The wallet ${notice.address} has a purse that runs by another configuration (process ${notice.pid}).`,
+    'Name the same keystore and the same purse.database in both, or give each a wallet of its own; or end that purse first.',
+  )
 }
 
 function outdated(pid: number): BursarError {

@@ -9,11 +9,11 @@ import type { Runtime } from '../runtime.ts'
 import { openPurseDatabase } from './database.ts'
 import type { PurseEvent } from './events.ts'
 import { lockWallet } from './lock.ts'
-import { removeNotice, termsOf, walletSource, writeNotice } from './notice.ts'
+import { removeNotice, servedBy, writeNotice } from './notice.ts'
 import { openConfiguredWallet, purseOf } from './open.ts'
 import { keepResuming } from './resume.ts'
 import { servePurse } from './server.ts'
-import { listenAt, purseConfig, purseDatabase } from './settings.ts'
+import { listenAt, purseDatabase } from './settings.ts'
 
 export interface RunOptions {
   readonly settings: Settings
@@ -59,9 +59,7 @@ async function run({ settings, runtime, signal, parent, report }: RunOptions): P
       const purse = purseOf({ settings, runtime, db, wallet })
       const server = await servePurse(purse, { token, port })
       const place = { address: wallet.address, url: server.url, pid: process.pid }
-      const config = purseConfig(settings)
-      const serves = { database: url, wallet: walletSource(config.wallet), terms: termsOf(config) }
-      writeNotice(settings.dataDir, { ...place, token, ...serves })
+      writeNotice(settings.dataDir, { ...place, token, ...servedBy(settings) })
       report({ purse: 'ready', ...place })
       await Promise.all([keepResuming(purse, end), ended(end)])
       removeNotice(settings.dataDir, wallet.address)

@@ -12,8 +12,11 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import type { Settings } from '../config.ts'
 import type { PurseConfig } from '../config-schema.ts'
+import { fileUrl, pathOf, realPath } from '../files.ts'
 import { budgetOf } from './budget.ts'
+import { purseConfig, purseDatabase } from './settings.ts'
 
 const noticeSchema = z.object({
   address: z.string(),
@@ -29,18 +32,28 @@ const noticeSchema = z.object({
 
 export type Notice = z.output<typeof noticeSchema>
 
+/**
+ * What a purse of these settings serves. Its database and keystore by one name each, whatever path they are given by.
+ *
+ * @throws {BursarError} invalid_config
+ */
+export function servedBy(settings: Settings): Required<Pick<Notice, 'database' | 'wallet' | 'terms'>> {
+  const config = purseConfig(settings)
+  const url = purseDatabase(settings)
+  const database = url.startsWith('file:') ? fileUrl(realPath(pathOf(url))) : url
+  return { database, wallet: walletSource(config.wallet), terms: termsOf(config) }
+}
+
 /** Names where a wallet's key comes from, without reading it. */
-export function walletSource(wallet: PurseConfig['wallet']): string {
-  return 'keystore' in wallet ? `keystore:${wallet.keystore}` : 'environment'
+function walletSource(wallet: PurseConfig['wallet']): string {
+  return 'keystore' in wallet ? `keystore:${realPath(wallet.keystore)}` : 'environment'
 }
 
 /**
  * What a human allows, as one word that tells a changed configuration from the one that a purse was started with. The
  * same in other words (`5` and `5.00`, payees in another order or under other names) is the same.
- *
- * @throws {BursarError} invalid_config: a limit of the budget
  */
-export function termsOf({ budget, payees }: PurseConfig): string {
+function termsOf({ budget, payees }: PurseConfig): string {
   const { perPayment, perDay, perMonth } = budgetOf(budget)
   const keys = [...new Set(payees.map(({ key }) => key))].sort()
   return createHash('sha256')

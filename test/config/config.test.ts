@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { databaseUrl, type Environment, parseConfig, readSettings } from '../../src/config.ts'
 import { configJsonSchema } from '../../src/config-schema.ts'
-import { pathOf } from '../../src/db/client.ts'
 import { BursarError } from '../../src/errors.ts'
+import { pathOf } from '../../src/files.ts'
 
 let folder: string
 beforeEach(() => {

@@ -1,10 +1,11 @@
 /** The purse that runs, and a configuration whose budget or payees have changed since it was started. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generatePrivateKey } from 'viem/accounts'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { connectPurse, type PurseConnection } from '../../src/purse/client.ts'
 import { readNotices } from '../../src/purse/notice.ts'
+import { createWallet } from '../../src/purse/wallet.ts'
 import {
   configOf,
   type Fields,
@@ -106,4 +107,32 @@ it('the same in other words is no change', async () => {
   const budget = { per_payment: '5.00', per_day: '20.0', per_month: '50.000' }
   await connect({ budget, purse: { payees } }).status()
   expect(pid()).toBe(started)
+})
+
+it('a keystore and a database are the same by whatever path, and another purse of the wallet is told at once', async () => {
+  const [keystore, database] = [join(folder.path, 'wallet.json'), join(folder.path, 'own.db')]
+  const password = 'a password of some length'
+  await createWallet(makeRuntime(), { path: keystore, password })
+  await connect({ wallet: { keystore, password }, purse: { database } }).status()
+  const started = pid()
+  const linked = join(folder.path, 'linked')
+  symlinkSync(folder.path, linked)
+  const same = { wallet: { keystore: join(linked, 'wallet.json'), password } }
+  await connect({ ...same, purse: { database: join(linked, 'own.db') } }).status()
+  expect(pid()).toBe(started)
+  await expect(
+    connect({ ...same, purse: { database: join(folder.path, 'else.db') } }).status(),
+  ).rejects.toMatchObject({
+    code: 'purse_unavailable',
+    message: expect.stringContaining(`process ${started}`),
+    remedy: expect.stringContaining('purse.database'),
+  })
+  const copied = join(folder.path, 'copy.json')
+  copyFileSync(keystore, copied)
+  await expect(
+    connect({ wallet: { keystore: copied, password }, purse: { database } }).status(),
+  ).rejects.toMatchObject({
+    code: 'purse_unavailable',
+    message: expect.stringContaining('another configuration'),
+  })
 })
