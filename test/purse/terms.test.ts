@@ -1,11 +1,11 @@
 /** The purse that runs, and a configuration whose budget or payees have changed since it was started. */
 import { copyFileSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generatePrivateKey } from 'viem/accounts'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { connectPurse, type PurseConnection } from '../../src/purse/client.ts'
 import { readNotices } from '../../src/purse/notice.ts'
 import { createWallet } from '../../src/purse/wallet.ts'
+import { random } from '../support/chance.ts'
 import {
   configOf,
   type Fields,
@@ -18,7 +18,7 @@ import {
 } from './support/fixture.ts'
 
 const script = new URL('support/purse-process.ts', import.meta.url).pathname
-const wallet = { private_key: generatePrivateKey() }
+const wallet = { private_key: `0x${Buffer.from(random(32)).toString('hex')}` }
 const [till, other] = [makeTill(), makeTill()]
 const connections: PurseConnection[] = []
 let folder: Folder
