@@ -133,16 +133,17 @@ function limitOf(text: string, what: string): MicroCredits | null {
 /** Null lifts the limit. @throws {BursarError} invalid_request: nothing is named, as by an empty variable */
 function idsIn(text: string): string[] | null {
   if (text === 'all') return null
+  const ids = text
+    .split(',')
+    .map((id) => id.trim())
+    .filter((id) => id !== '')
   // For credits that word lifts the limit; here it would forbid every model.
-  if (text === 'none' || text.trim() === '') {
+  if (text === 'none' || ids.length === 0) {
     throw invalid('--models takes ids of models with commas between, or all.', {
       remedy: 'all lifts the limit; bursar freeze stops an agent.',
     })
   }
-  return text
-    .split(',')
-    .map((id) => id.trim())
-    .filter((id) => id !== '')
+  return ids
 }
 
 export function agentTable(agents: readonly Agent[]): string {

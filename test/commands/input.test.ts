@@ -282,7 +282,7 @@ describe('the command line', () => {
 
   test('models that an agent may call are named, or all', async () => {
     const { env } = await fresh()
-    for (const models of ['none', '', ' ']) {
+    for (const models of ['none', '', ' , ']) {
       const problem = await refusedFor(['agents', 'create', 'a', 'b', '--models', models], env)
       expect(problem).toMatchObject({ code: 'invalid_request', remedy: expect.stringContaining('all') })
     }
