@@ -10,8 +10,14 @@ export interface Upstream {
   stop(): Promise<void>
 }
 
+const MODEL = 'demo-model'
+
+/** Of the question that the demo asks. */
 const ANSWER =
   'Because a prepaid balance is a budget that nobody can overdraw: the seller is paid before the work, and the buyer never owes more than what was funded.'
+
+const ANY_ANSWER =
+  'This is an emulator, which gives this answer to every question; what it is charged is real. DEMO_UPSTREAM_URL names a real model.'
 
 /** DEMO_UPSTREAM_URL, DEMO_UPSTREAM_KEY and DEMO_UPSTREAM_MODEL name a real, OpenAI-compatible endpoint. */
 export async function startUpstream(env: NodeJS.ProcessEnv): Promise<Upstream> {
@@ -27,16 +33,25 @@ export async function startUpstream(env: NodeJS.ProcessEnv): Promise<Upstream> {
     }
   }
   const mock = new LLMock({ port: 0, host: '127.0.0.1', logLevel: 'silent' })
+  // A name here is also a name in its list of models, which the doctor reads.
   mock.addFixture({
-    match: { userMessage: 'why do agents prepay' },
+    match: { model: MODEL, userMessage: 'why do agents prepay' },
     response: { content: ANSWER, usage: { prompt_tokens: 18, completion_tokens: 31, total_tokens: 49 } },
+  })
+  // With --keep, people and their agents ask what they like.
+  mock.addFixture({
+    match: { model: MODEL },
+    response: {
+      content: ANY_ANSWER,
+      usage: { prompt_tokens: 18, completion_tokens: 24, total_tokens: 42 },
+    },
   })
   await mock.start()
   return {
     description: 'an emulator (@copilotkit/aimock) with a scripted answer; no model is asked',
     baseUrl: `${mock.url}/v1`,
     apiKey: 'emulator',
-    model: 'demo-model',
+    model: MODEL,
     stop: () => mock.stop(),
   }
 }

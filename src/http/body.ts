@@ -8,9 +8,16 @@ const MAX_BYTES = 64 * 1024
 /** A thousand messages fit. Hundreds of thousands, each to be checked and refused, would keep everybody waiting. */
 const MAX_VALUES = 50_000
 
+interface Reading {
+  readonly maxBytes?: number
+  /** What a request without a body means. A client need not declare that it sends none: curl does not. */
+  readonly empty?: unknown
+}
+
 /** @throws {BursarError} invalid_request, payload_too_large */
-export async function jsonOf(request: Request, maxBytes = MAX_BYTES): Promise<unknown> {
-  const text = await textOf(request, maxBytes)
+export async function jsonOf(request: Request, reading: Reading = {}): Promise<unknown> {
+  const text = await textOf(request, reading.maxBytes ?? MAX_BYTES)
+  if (text === '' && 'empty' in reading) return reading.empty
   try {
     return JSON.parse(text)
   } catch {
@@ -21,7 +28,7 @@ export async function jsonOf(request: Request, maxBytes = MAX_BYTES): Promise<un
 /** The body with the request's `Idempotency-Key` as its `idempotency_key`. */
 export async function keyedJsonOf(request: Request, maxBytes = MAX_BYTES): Promise<unknown> {
   const key = request.headers.get('idempotency-key')
-  const body = await jsonOf(request, maxBytes)
+  const body = await jsonOf(request, { maxBytes })
   return key === null ? body : withMembers(body, { idempotency_key: key })
 }
 

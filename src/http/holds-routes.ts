@@ -149,8 +149,7 @@ export function holdRoutes({ ledger, authenticate }: HoldRoutesOptions): Hono<Ht
     return answer(c, await captureServiceHold(ledger, asker, c.req.param('id'), input))
   })
   app.post('/holds/:id/release', async (c) => {
-    const empty = c.req.header('content-length') === '0' || c.req.raw.body === null
-    const body = empty ? {} : await jsonOf(c.req.raw)
+    const body = await jsonOf(c.req.raw, { empty: {} })
     const asker = await askerOf(authenticate, c, body)
     const input = checkInput({ name: '/v1/holds/{id}/release', input: releaseBody }, body)
     return answer(c, await releaseServiceHold(ledger, asker, c.req.param('id'), input))

@@ -1,5 +1,7 @@
 /** `/v1/holds` through the client, over real HTTP and a real ledger. */
 import { createHash, randomBytes } from 'node:crypto'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openDb } from '../../src/db/client.ts'
@@ -83,6 +85,18 @@ describe('a hold', () => {
       code: 'hold_closed',
       details: { state: 'released' },
     })
+  })
+
+  test.each(['', 'content-length: 0\r\n'])('is released without a body, said %j to have none', async (length) => {
+    const { id } = await client.holds.create({ amount: '0.4' })
+    // As curl -X POST sends it; fetch always gives a length.
+    const { hostname, port } = new URL(till.url)
+    const socket = connect(Number(port), hostname)
+    socket.end(
+      `POST /v1/holds/${id}/release HTTP/1.1\r\nhost: ${hostname}\r\nauthorization: Bearer ${till.key}\r\n${length}connection: close\r\n\r\n`,
+    )
+    expect(await text(socket)).toMatch(/^HTTP\/1\.1 200 /)
+    expect(await client.holds.get(id)).toMatchObject({ state: 'released' })
   })
 
   test('is made once a key, also after its capture; a release frees the key', async () => {
