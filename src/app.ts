@@ -7,7 +7,7 @@ import type { Chain } from './chains/chain.ts'
 import { openChains, openEvmNetworks } from './chains/index.ts'
 import type { Settings } from './config.ts'
 import type { ConfigFile } from './config-schema.ts'
-import { readCatalogue } from './credits/packs.ts'
+import { type Catalogue, readCatalogue } from './credits/packs.ts'
 import { type Engine, embeddedBursar } from './embedded.ts'
 import { BursarError } from './errors.ts'
 import type { AccountService } from './http/account-routes.ts'
@@ -21,6 +21,7 @@ import { type ClaimPayment, claimPayment } from './invoices/claim.ts'
 import { type InvoiceContext, railsOf } from './invoices/context.ts'
 import { bindDeployment, type Terms } from './invoices/deployment.ts'
 import { historyCheck } from './invoices/history.ts'
+import { leastSale } from './invoices/pricing.ts'
 import { haltedChain } from './invoices/resume.ts'
 import { openTillKey } from './invoices/till-key.ts'
 import { STALE_MS } from './invoices/waiting.ts'
@@ -107,7 +108,7 @@ export async function openTill({
   }
   const circuit = createCircuit()
   const rails = railsOf(invoices.chains).map((rail) => rail.id)
-  const calls: CallContext = { ledger, models, circuit, rails, ...callSettings(config) }
+  const calls: CallContext = { ledger, models, circuit, rails, ...callSettings(config, catalogue) }
   const engine: Engine = { seller: config.seller.name, ledger, invoices, calls }
   const keys = keyring(ledger)
   const stop = new AbortController()
@@ -140,8 +141,15 @@ export async function openTill({
   }
 }
 
-function callSettings({ calls }: ConfigFile): Pick<CallContext, 'fitFloorTokens' | 'storeAnswers'> {
-  return { fitFloorTokens: calls.fit_floor_tokens, storeAnswers: calls.keep_answers_hours > 0 }
+function callSettings(
+  { calls }: ConfigFile,
+  { usdPerCredit }: Catalogue,
+): Pick<CallContext, 'fitFloorTokens' | 'storeAnswers' | 'leastSale'> {
+  return {
+    fitFloorTokens: calls.fit_floor_tokens,
+    storeAnswers: calls.keep_answers_hours > 0,
+    leastSale: leastSale(usdPerCredit),
+  }
 }
 
 /** Whom a key speaks for, within the limits of requests. */

@@ -54,7 +54,10 @@ for (const stream of asked === 'mcp' ? [process.stderr] : [process.stdout, proce
 const program = new Command('bursar')
   .description('Sells prepaid credits to AI agents for crypto, and lets agents spend them.')
   .version(readVersion())
-  .option('--config <path>', 'configuration file (default: BURSAR_CONFIG, or ./bursar.config.json)')
+  .option(
+    '--config <path>',
+    'configuration file (default: BURSAR_CONFIG, else bursar.config.json here or in the clone)',
+  )
   .option('--json', 'answer with one JSON object')
   // What is wrong with a command line is said as every other mistake is.
   .exitOverride()

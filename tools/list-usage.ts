@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { UsageEntry } from '../src/bursar.ts'
 import { defineTool, readOnly } from './tool.ts'
 
 const text = z.string()
@@ -54,12 +55,28 @@ export const listUsage = defineTool({
   needs: 'till',
   async handler({ bursar }, input) {
     const page = await bursar.listUsage(input)
-    const lines = page.calls.map(
-      (call) =>
-        `${call.started_at} ${call.model}: ${call.state}, ${call.charged} of ${call.held} credits held${call.price === undefined ? '' : `, at ${call.price}`}, receipt ${call.receipt}`,
-    )
-    if (lines.length === 0) lines.push('No calls yet.')
+    const lines = page.calls.map(describeCall)
+    if (lines.length === 0) lines.push(isNarrowed(input) ? 'No such calls.' : 'No calls yet.')
     if (page.next_cursor !== null) lines.push(`More: list_usage with cursor "${page.next_cursor}".`)
     return { data: page, text: [lines.join('\n')] }
   },
 })
+
+function describeCall(call: UsageEntry): string {
+  const { usage: used, price, note } = call
+  return [
+    `${call.started_at} ${call.model}: ${call.state}`,
+    `${call.charged} of ${call.held} credits held`,
+    ...(used === null || used.source === 'fixed'
+      ? []
+      : [
+          `${used.input_tokens} tokens in, ${used.output_tokens} out${used.source === 'estimate' ? ' (estimated)' : ''}`,
+        ]),
+    ...(price === undefined ? [] : [`at ${price}`]),
+    `receipt ${call.receipt}${note === null ? '' : ` (${note})`}`,
+  ].join(', ')
+}
+
+function isNarrowed({ cursor, model, since, until }: z.output<typeof listUsageInput>): boolean {
+  return [cursor, model, since, until].some((given) => given !== undefined)
+}

@@ -103,6 +103,7 @@ function invalidInput(tool: string, error: z.ZodError): BursarError {
 }
 
 function messageOf(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined')) return 'it is missing'
   if (issue.code !== 'unrecognized_keys') return issue.message
   // A name that does not look like one may be a value in the wrong place.
   const names = issue.keys.map((key) => (/^[a-z_]{1,30}$/i.test(key) ? `"${key}"` : 'one that is no name'))

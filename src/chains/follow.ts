@@ -233,8 +233,7 @@ async function commonAncestor<B extends Header>(
     'conflict',
     `${chain} forked more than ${newest[0] - oldest[0]} blocks below block ${newest[0]}: crediting on it must halt.`,
     {
-      remedy:
-        'Compare the node with another one. If the fork is real, reconcile the payments above it by hand.',
+      remedy: `Compare the node with another one (bursar chains list), then: bursar chains resume ${chain}, with --from HEIGHT if the fork is real.`,
       details: { chain, height: newest[0], remembered_from: oldest[0], finality_blocks: finalityDepth },
     },
   )

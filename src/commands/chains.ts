@@ -5,6 +5,7 @@ import { openDb } from '../db/client.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { type ChainReport, reportChain, resumeChain } from '../invoices/resume.ts'
 import { action, type Registers } from './command.ts'
+import { counted } from './counted.ts'
 
 interface ResumeOptions {
   readonly from?: string
@@ -77,7 +78,7 @@ function reportLines(report: ChainReport): string {
   const { chain, network, height, halted, waiting, stalled, endpoints } = report
   const read = height === null ? 'never read yet' : `read to block ${height}`
   return [
-    `${chain}  ${network}, ${read}, ${waiting} payments waiting`,
+    `${chain}  ${network}, ${read}, ${counted(waiting, 'payment')} waiting`,
     ...(halted === null ? [] : [`  HALTED: ${halted}`, `  To go on: bursar chains resume ${chain}`]),
     ...(stalled ? ['  Finality has stalled: only payments in final blocks are credited.'] : []),
     ...endpoints.map(({ endpoint, height: tip, internal }) => {

@@ -2,8 +2,10 @@
 import { openChains } from '../chains/index.ts'
 import { readCatalogue } from '../credits/packs.ts'
 import { acceptDeployment, readDeployment, type Term, termsOf } from '../invoices/deployment.ts'
+import { formatUsd } from '../money.ts'
 import { openTillLedger } from '../till-ledger.ts'
 import { action, type Registers } from './command.ts'
+import { table } from './ledger.ts'
 
 export const deployment: Registers = (program, shell) => {
   const command = program
@@ -52,10 +54,18 @@ function termsIn(config: Config, runtime: Parameters<typeof openChains>[0]['runt
 }
 
 function compare(recorded: readonly Term[], asked: readonly Term[]): string {
+  if (recorded.length === 0) return 'Bound to nothing yet.'
   const values = new Map(asked.map(({ name, value }) => [name, value]))
-  const lines = recorded.map(({ name, value }) => {
+  const rows = recorded.map(({ name, value }) => {
     const other = values.get(name)
-    return `${name.padEnd(24)} ${value}${other === undefined || other === value ? '' : `   (the configuration: ${other})`}`
+    const beside = other === value ? 'the same' : other === undefined ? '-' : shown(name, other)
+    return [name, shown(name, value), beside]
   })
-  return lines.join('\n') || 'Bound to nothing yet.'
+  return table(['term', 'recorded', 'configuration'], rows)
+}
+
+/** Prices are kept in millionths of a dollar, keys as fingerprints. */
+function shown(name: string, value: string): string {
+  if (name === 'credit_usd') return `${formatUsd(BigInt(value))} USD`
+  return name.startsWith('key:') ? `fingerprint ${value}` : value
 }

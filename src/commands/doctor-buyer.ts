@@ -5,6 +5,7 @@ import { purseNetworks } from '../purse/open.ts'
 import { purseConfig } from '../purse/settings.ts'
 import { walletAddress } from '../purse/wallet.ts'
 import type { Context } from './command.ts'
+import { counted } from './counted.ts'
 import { type Check, checkRates, tryOpen } from './doctor-rates.ts'
 import { tillClient } from './till-client.ts'
 
@@ -39,7 +40,7 @@ export async function examinePurse({ settings, runtime }: Context, check: Check)
   await check('budget', () => {
     purseNetworks(settings, runtime)
     const { budget, payees } = purseConfig(settings)
-    return `${budget.per_payment} USD a payment, ${budget.per_day} a day, ${budget.per_month} a month; ${payees.length} payees`
+    return `${budget.per_payment} USD a payment, ${budget.per_day} a day, ${budget.per_month} a month; ${counted(payees.length, 'payee')}`
   })
 }
 

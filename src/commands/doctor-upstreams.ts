@@ -6,6 +6,7 @@ import { asRecord, errorCode, type JsonObject, parseObject } from '../models/ans
 import { type Models, placed, readModels } from '../models/catalogue.ts'
 import { ANTHROPIC_VERSION } from '../models/chat.ts'
 import type { Context } from './command.ts'
+import { counted } from './counted.ts'
 import { type Check, tryOpen } from './doctor-rates.ts'
 
 const ANSWER_MS = 10_000
@@ -68,7 +69,7 @@ async function askUpstream(
       { remedy: 'Check upstream_model of these models; an alias that is not listed may work all the same.' },
     )
   }
-  return `${url} answers, with ${listed.size} models`
+  return `${url} answers, with ${counted(listed.size, 'model')}`
 }
 
 async function listModels(

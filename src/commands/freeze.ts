@@ -1,5 +1,6 @@
 /** `bursar freeze` and `unfreeze`: stop an account or an agent from spending, in every process, at once. */
 import type { Command } from 'commander'
+import { BursarError } from '../errors.ts'
 import { findAccount, freezeAccount } from '../ledger/accounts.ts'
 import { updateAgent } from '../ledger/agents.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -45,7 +46,14 @@ async function set(
     answer({ account: account.id, frozen }, `Account ${account.externalId ?? account.id} ${what}`)
     return
   }
+  if (!/^agt_|\//.test(who)) throw nobodyNamed(who)
   const { id, account: owner, name } = await agentNamed(ledger, who)
   await updateAgent(ledger, { agent: id, frozen })
   answer({ account: owner, agent: id, frozen }, `Agent ${name} ${what}`)
+}
+
+function nobodyNamed(who: string): BursarError {
+  return new BursarError('not_found', `There is no account ${JSON.stringify(who).slice(0, 80)}.`, {
+    remedy: `Give ${WHO}: bursar accounts list and bursar agents list show them.`,
+  })
 }

@@ -3,6 +3,7 @@ import type { PublishedHead } from '../ledger/verify/chain.ts'
 import { type Progress, type Verified, verifyDatabase } from '../ledger/verify/verify.ts'
 import type { Runtime } from '../runtime.ts'
 import { action, type Registers, type Shell } from './command.ts'
+import { counted } from './counted.ts'
 
 /** How often a long run says where it is, on stderr. */
 const SAY_EVERY_MS = 2_000
@@ -68,8 +69,9 @@ function textOf({ ok, head, counts, findings, more }: Verified): string {
   return [
     ...lines,
     ...(more ? ['There are more findings of the same kinds.'] : []),
-    `${counts.accounts} accounts, ${counts.postings} postings (${Math.max(0, unsealed)} not sealed yet), ` +
-      `${counts.lots} lots, ${counts.open_holds} open holds, ${counts.payments} payments, ${counts.invoices} invoices`,
+    `${counted(counts.accounts, 'account')}, ${counted(counts.postings, 'posting')} (${Math.max(0, unsealed)} not sealed yet), ` +
+      `${counted(counts.lots, 'lot')}, ${counted(counts.open_holds, 'open hold')}, ` +
+      `${counted(counts.payments, 'payment')}, ${counted(counts.invoices, 'invoice')}`,
     `head ${head.seal}:${head.hash}`,
     ok
       ? 'The ledger is right.'

@@ -53,6 +53,16 @@ const modelOperations: readonly Operation[] = [
     output: anything,
     errors: [],
   },
+  {
+    id: 'getModel',
+    method: 'get',
+    path: '/v1/models/{id}',
+    summary: 'One of them',
+    key: 'buyer',
+    status: 200,
+    output: anything,
+    errors: ['unknown_model', 'unpriced_model'],
+  },
 ]
 
 export const operations: readonly Operation[] = [

@@ -27,7 +27,7 @@ import { forBuyer } from './buyers.ts'
 import { type InvoiceContext, type Rail, railNamed } from './context.ts'
 import { ensureCursor } from './cursor.ts'
 import { stillBound } from './deployment.ts'
-import { DUST_SATOSHI, DUST_USD } from './pricing.ts'
+import { DUST_SATOSHI, DUST_USD, leastSale } from './pricing.ts'
 import { findInvoice, type InvoiceRecord } from './records.ts'
 import { refuseTooMany, roomForOne } from './room.ts'
 import { inTurn } from './turns.ts'
@@ -300,10 +300,8 @@ function amountOf(
 
 /** What is no dust; on Bitcoin with two percent more, for a rate that moves until it is asked for. */
 function leastCredits({ chain, asset }: Rail, { priceE8 }: Quote, usdPerCredit: MicroUsd): MicroCredits {
-  const usd =
-    chain.family === 'bitcoin'
-      ? ceilDiv(atomicToUsdCeil(DUST_SATOSHI, priceE8, asset.decimals) * 102n, 100n)
-      : DUST_USD
+  if (chain.family !== 'bitcoin') return leastSale(usdPerCredit)
+  const usd = ceilDiv(atomicToUsdCeil(DUST_SATOSHI, priceE8, asset.decimals) * 102n, 100n)
   return ceilDiv(usd * MICRO, usdPerCredit)
 }
 

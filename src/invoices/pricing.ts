@@ -11,6 +11,7 @@
  */
 import {
   type Atomic,
+  ceilDiv,
   MICRO,
   type MicroCredits,
   type MicroUsd,
@@ -25,6 +26,11 @@ import { saleablePrice } from '../rates/rates.ts'
 export const MINED_WITHIN_MS = 3_600_000
 /** Below this an EVM or other payment is kept, not credited: it is not worth the gas of collecting it. */
 export const DUST_USD: MicroUsd = 10_000n
+
+/** The fewest credits that an invoice is made for, on EVM chains; on Bitcoin that depends on the rate, and is more. */
+export function leastSale(usdPerCredit: MicroUsd): MicroCredits {
+  return ceilDiv(DUST_USD * MICRO, usdPerCredit)
+}
 /** Bitcoin Core's dust limit for the largest common output type; smaller outputs are not relayed. */
 export const DUST_SATOSHI: Atomic = 546n
 

@@ -34,6 +34,8 @@ export interface CallContext {
   readonly circuit?: Circuit
   /** What credits can be bought with: who has too few is told. */
   readonly rails?: readonly string[]
+  /** The fewest credits that an invoice is made for: advice to buy fewer would be refused. */
+  readonly leastSale?: MicroCredits
 }
 
 /** Who pays, and on whose behalf. */
@@ -126,7 +128,7 @@ export async function reserve(ctx: CallContext, caller: Caller, given: Work): Pr
         const least = leastOf(asked, quotes)
         throw beyond
           ? beyondAllowance(perChoice, beyond)
-          : tooFewCredits(balance, { perChoice, required, least, refused: error, rails: ctx.rails ?? [] })
+          : tooFewCredits(balance, { ...ctx, perChoice, required, least, refused: error })
       }
       work = { ...asked, bounds: { ...asked.bounds, outputTokens: affordable } }
     }

@@ -23,12 +23,14 @@ interface Shortage {
   /** The same for a call that is fitted. */
   readonly least: MicroCredits
   readonly refused: BursarError
-  readonly rails: readonly string[]
+  readonly rails?: readonly string[]
+  /** The fewest credits that are sold at once. */
+  readonly leastSale?: MicroCredits
 }
 
 export function tooFewCredits(
   { available, held }: Pick<Balance, 'available' | 'held'>,
-  { perChoice, required, least, refused, rails }: Shortage,
+  { perChoice, required, least, refused, rails = [], leastSale = 0n }: Shortage,
 ): BursarError {
   const missing = max(required - available, 0n)
   const enough = max(least - available, 0n)
@@ -37,7 +39,11 @@ export function tooFewCredits(
   const advice = [
     ...(perChoice > 0 ? [`ask for at most ${perChoice} max_tokens`] : []),
     ...(reason === 'held' ? ['wait until running calls give back what they hold'] : []),
-    ...(missing > 0n ? [`buy at least ${amounts(missing, enough)}: create_invoice, ${paidWith(rails)}`] : []),
+    ...(missing > 0n
+      ? [
+          `buy at least ${amounts(max(missing, leastSale), enough > 0n ? max(enough, leastSale) : 0n)}: create_invoice (POST /v1/invoices), ${paidWith(rails)}`,
+        ]
+      : []),
   ].join('; or ')
   return new BursarError(
     'insufficient_credits',

@@ -107,7 +107,7 @@ test.each<[string, string[], string]>([
   ['an account that is not there', ['accounts', 'show', 'nobody'], 'not_found'],
   ['an id that is not there', ['agents', 'create', 'acc_nobody', 'a'], 'not_found'],
   ['an agent that is not there', ['freeze', 'acme/nobody'], 'not_found'],
-  ['a name of nobody', ['freeze', 'nobody'], 'invalid_request'],
+  ['a name of nobody', ['freeze', 'nobody'], 'not_found'],
   ['no limit at all', ['agents', 'allow', 'acme/coder'], 'invalid_request'],
   ['a limit that is no number', ['agents', 'allow', 'acme/coder', '--per-day', 'much'], 'invalid_request'],
   ['an address that is none', ['signup', 'localhost'], 'invalid_request'],

@@ -87,17 +87,20 @@ describe('a hold', () => {
     })
   })
 
-  test.each(['', 'content-length: 0\r\n'])('is released without a body, said %j to have none', async (length) => {
-    const { id } = await client.holds.create({ amount: '0.4' })
-    // As curl -X POST sends it; fetch always gives a length.
-    const { hostname, port } = new URL(till.url)
-    const socket = connect(Number(port), hostname)
-    socket.end(
-      `POST /v1/holds/${id}/release HTTP/1.1\r\nhost: ${hostname}\r\nauthorization: Bearer ${till.key}\r\n${length}connection: close\r\n\r\n`,
-    )
-    expect(await text(socket)).toMatch(/^HTTP\/1\.1 200 /)
-    expect(await client.holds.get(id)).toMatchObject({ state: 'released' })
-  })
+  test.each(['', 'content-length: 0\r\n'])(
+    'is released without a body, said %j to have none',
+    async (length) => {
+      const { id } = await client.holds.create({ amount: '0.4' })
+      // As curl -X POST sends it; fetch always gives a length.
+      const { hostname, port } = new URL(till.url)
+      const socket = connect(Number(port), hostname)
+      socket.end(
+        `POST /v1/holds/${id}/release HTTP/1.1\r\nhost: ${hostname}\r\nauthorization: Bearer ${till.key}\r\n${length}connection: close\r\n\r\n`,
+      )
+      expect(await text(socket)).toMatch(/^HTTP\/1\.1 200 /)
+      expect(await client.holds.get(id)).toMatchObject({ state: 'released' })
+    },
+  )
 
   test('is made once a key, also after its capture; a release frees the key', async () => {
     const ask = { amount: '0.2', idempotency_key: 'one' }

@@ -190,7 +190,9 @@ describe('a purchase with ETH', () => {
     const asked = { model: stage.model, messages, max_tokens: 1_000_000, bursar_fit: 'off' }
     const { missing, rails, remedy } = refused(await agent.call('call_model', asked), 'insufficient_credits')
     expect(rails).toContain(RAIL)
-    expect(remedy).toContain(`buy at least ${String(missing)} credits: create_invoice, paid with ${RAIL}`)
+    expect(remedy).toContain(
+      `buy at least ${String(missing)} credits: create_invoice (POST /v1/invoices), paid with ${RAIL}`,
+    )
     const credits = String(missing)
     expect(await ask(agent, 'create_invoice', { rail: RAIL, credits })).toMatchObject({ credits })
   })
