@@ -3,7 +3,10 @@
  * `-- --keep` leaves it running and prints how to use it; `-- --json` prints the result as one JSON object.
  */
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { shellWord } from '../src/shell-word.ts'
 import { BIN } from '../test/support/program.ts'
 import { type DemoAgent, startAgent } from './agent.ts'
 import { play } from './play.ts'
@@ -59,7 +62,10 @@ async function abortion(): Promise<never> {
   throw new Error('interrupted')
 }
 
-async function explain({ rpc, till, database, configPath, env }: Stage, print: Printer): Promise<void> {
+async function explain(
+  { rpc, till, database, configPath, env, model }: Stage,
+  print: Printer,
+): Promise<void> {
   const key = await till.key()
   print.line('It stays up until you press Ctrl-C; then everything is removed.\n')
   print.fact('chain', rpc)
@@ -76,11 +82,19 @@ async function explain({ rpc, till, database, configPath, env }: Stage, print: P
   const { PATH: _path, PORT: _port, ...variables } = env
   for (const [name, value] of Object.entries({ ...variables, BURSAR_URL: till.url, BURSAR_KEY: key }))
     print.line(`export ${name}='${value}'`)
-  print.title('For an MCP client (.mcp.json):')
+  const client = JSON.stringify({ mcpServers: { bursar: stdio, 'bursar-http': http } }, null, 2)
+  const clientPath = join(dirname(configPath), 'mcp.json')
+  // It holds the wallet's password.
+  await writeFile(clientPath, `${client}\n`, { mode: 0o600 })
+  print.title(`For an MCP client, also in ${clientPath}:`)
+  print.line(client.replaceAll('\n', '\n    '))
+  print.title('Such as Claude Code, in another shell:')
+  print.line(`claude --mcp-config ${shellWord(clientPath)}`)
   print.line(
-    JSON.stringify({ mcpServers: { bursar: stdio, 'bursar-http': http } }, null, 2).replaceAll(
-      '\n',
-      '\n    ',
-    ),
+    `> Buy the starter pack from bursar with USDC, wait for the payment, then ask ${model} something.`,
+  )
+  print.title('Or one tool at a time, in the clone:')
+  print.line(
+    `npx mcp-inspector --cli --config ${shellWord(clientPath)} --server bursar --method tools/call --tool-name get_balance`,
   )
 }
