@@ -145,7 +145,7 @@ const pack = z.strictObject({
   expires: lifetime.default('365d'),
 })
 
-const purse = z.strictObject({
+const purseFields = z.strictObject({
   wallet: z
     .union([
       z.strictObject({
@@ -156,12 +156,15 @@ const purse = z.strictObject({
         private_key: z.string().min(1).describe('"${BURSAR_WALLET_KEY}"; never the key itself'),
       }),
     ])
+    .exactOptional()
     .describe('The EVM key that pays. Only the purse reads it'),
-  budget: z.strictObject({
-    per_payment: positive.describe('USD, network fee included'),
-    per_day: positive.describe('USD a calendar day, UTC'),
-    per_month: positive.describe('USD a calendar month, UTC'),
-  }),
+  budget: z
+    .strictObject({
+      per_payment: positive.describe('USD, network fee included'),
+      per_day: positive.describe('USD a calendar day, UTC'),
+      per_month: positive.describe('USD a calendar month, UTC'),
+    })
+    .exactOptional(),
   payees: z
     .array(
       z.strictObject({
@@ -177,9 +180,21 @@ const purse = z.strictObject({
     .default([])
     .describe('Tills that may be paid, by their public key (a till prints it: bursar doctor)'),
   database: z.string().optional(),
-  url: url.optional().describe('A purse that already runs, here or on another machine; with `token`'),
-  token: z.string().min(16).optional(),
+  url: url
+    .optional()
+    .describe(
+      'Where the purse listens: with `token`, and without wallet and budget, one that somebody else runs',
+    ),
+  token: z.string().min(16).optional().describe('What whoever pays with the purse has to show'),
 })
+
+/** One that runs here has both; of one that another user runs, url and token are enough. */
+const purse = purseFields.refine(
+  ({ wallet, budget, url: place, token }) =>
+    (wallet !== undefined && budget !== undefined) ||
+    (wallet === undefined && budget === undefined && place !== undefined && token !== undefined),
+  'expected wallet and budget, or url and token of a purse that runs elsewhere',
+)
 
 export const configSchema = z.strictObject({
   $schema: z.string().optional(),
@@ -290,7 +305,9 @@ export function configJsonSchema(): object {
 export type ConfigFile = z.output<typeof configSchema>
 export type EvmChainConfig = z.output<typeof evmChain>
 export type BitcoinChainConfig = z.output<typeof bitcoinChain>
-export type PurseConfig = NonNullable<ConfigFile['purse']>
+export type PurseSection = NonNullable<ConfigFile['purse']>
+/** Of a purse that runs here. */
+export type PurseConfig = PurseSection & Required<Pick<PurseSection, 'wallet' | 'budget'>>
 export type ModelConfig = ConfigFile['models'][string]
 export type { PriceConfig } from './config-models.ts'
 export type UpstreamConfig = ConfigFile['upstreams'][string]

@@ -198,7 +198,7 @@ const VARIABLE = /\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}/g
 /** A key or password that stands in the file itself is dropped as well. */
 function withoutWalletSecret(config: ConfigFile): ConfigFile {
   const purse = config.purse
-  if (!purse) return config
+  if (!purse?.wallet) return config
   const wallet = 'keystore' in purse.wallet ? { ...purse.wallet, password: '' } : { private_key: '' }
   return { ...config, purse: { ...purse, wallet } }
 }
@@ -221,7 +221,7 @@ function nonEmpty(env: Environment, key: string): string | undefined {
 
 function withAbsolutePaths(config: ConfigFile, base: string): ConfigFile {
   const purse = config.purse
-  if (!purse || !('keystore' in purse.wallet)) return config
+  if (!purse?.wallet || !('keystore' in purse.wallet)) return config
   const wallet = { ...purse.wallet, keystore: resolve(base, purse.wallet.keystore) }
   return { ...config, purse: { ...purse, wallet } }
 }

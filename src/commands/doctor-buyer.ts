@@ -1,6 +1,8 @@
 /** What the doctor looks at for whoever buys: the purse, and with BURSAR_URL the till of somebody else. */
+import type { PurseStatus } from '../bursar.ts'
 import type { Settings } from '../config.ts'
 import { BursarError } from '../errors.ts'
+import { connectPurse } from '../purse/client.ts'
 import { purseNetworks } from '../purse/open.ts'
 import { purseConfig } from '../purse/settings.ts'
 import { walletAddress } from '../purse/wallet.ts'
@@ -20,7 +22,7 @@ export async function examineBuyer(
     const client = tillClient(till, runtime, { retries: 0 })
     const { available } = await client.balance({ signal })
     const { seller, payee } = await client.offers({ signal })
-    if (settings.config.purse) mustBePinned(settings, seller, payee)
+    if (settings.config.purse) mustBePinned(await payeesOf(context), seller, payee)
     return `${seller} at ${client.url}, ${available} credits available`
   })
   if (!settings.config.purse) return
@@ -34,8 +36,16 @@ export async function examineBuyer(
   await examinePurse(context, check)
 }
 
-export async function examinePurse({ settings, runtime }: Context, check: Check): Promise<void> {
+export async function examinePurse(context: Context, check: Check): Promise<void> {
+  const { settings, runtime } = context
   if (!settings.config.purse) return
+  if (!settings.config.purse.wallet) {
+    await check('purse', async () => {
+      const { address, per_payment_usd: most, payees } = await askPurse(context)
+      return `${settings.config.purse?.url}, wallet ${address}; ${most} USD a payment; ${counted(payees.length, 'payee')}`
+    })
+    return
+  }
   await check('wallet', () => walletAddress(purseConfig(settings).wallet))
   await check('budget', () => {
     purseNetworks(settings, runtime)
@@ -44,8 +54,23 @@ export async function examinePurse({ settings, runtime }: Context, check: Check)
   })
 }
 
-function mustBePinned(settings: Settings, seller: string, payee: string): void {
-  if (purseConfig(settings).payees.some(({ key }) => key === payee)) return
+/** A purse that somebody else runs has payees of its own: those here would say nothing. */
+async function payeesOf(context: Context): Promise<readonly { readonly key: string }[]> {
+  const { settings } = context
+  return settings.config.purse?.wallet ? purseConfig(settings).payees : (await askPurse(context)).payees
+}
+
+async function askPurse({ settings, runtime }: Context): Promise<PurseStatus> {
+  const purse = connectPurse({ settings, runtime })
+  try {
+    return await purse.status()
+  } finally {
+    await purse.close()
+  }
+}
+
+function mustBePinned(payees: readonly { readonly key: string }[], seller: string, payee: string): void {
+  if (payees.some(({ key }) => key === payee)) return
   throw new BursarError('unknown_payee', `The till of ${seller} signs with ${payee}, which is not pinned.`, {
     remedy: 'If the seller has given you this key by another way, add it to purse.payees.',
   })

@@ -2,12 +2,23 @@
 
 import { dirname, join } from 'node:path'
 import { databaseUrl, type Settings } from '../config.ts'
-import type { PurseConfig } from '../config-schema.ts'
+import type { PurseConfig, PurseSection } from '../config-schema.ts'
 import { BursarError } from '../errors.ts'
 import type { Runtime } from '../runtime.ts'
 
-/** @throws {BursarError} invalid_config: no purse is configured. */
-export function purseConfig({ config, path }: Settings): PurseConfig {
+/** @throws {BursarError} invalid_config: no purse is configured, or one that somebody else runs. */
+export function purseConfig(settings: Settings): PurseConfig {
+  const section = purseSection(settings)
+  const { wallet, budget } = section
+  if (wallet && budget) return { ...section, wallet, budget }
+  throw new BursarError(
+    'invalid_config',
+    `The purse at ${section.url ?? 'purse.url'} has its wallet and budget in a configuration of its own.`,
+    { remedy: 'Use that configuration, as the user who runs the purse.' },
+  )
+}
+
+function purseSection({ config, path }: Settings): PurseSection {
   if (config.purse) return config.purse
   throw new BursarError('invalid_config', `${path ?? 'The configuration'} has no purse.`, {
     remedy: 'Add purse.wallet, purse.budget and purse.payees; the README shows a first one.',
@@ -17,7 +28,7 @@ export function purseConfig({ config, path }: Settings): PurseConfig {
 /** libSQL URL of the purse's own database: by default a file in the user's data folder. */
 export function purseDatabase(settings: Settings): string {
   const base = settings.path === null ? settings.dataDir : dirname(settings.path)
-  return databaseUrl(purseConfig(settings).database, base, join(settings.dataDir, 'purse.db'))
+  return databaseUrl(purseSection(settings).database, base, join(settings.dataDir, 'purse.db'))
 }
 
 /**
@@ -26,7 +37,7 @@ export function purseDatabase(settings: Settings): string {
  * @throws {BursarError} invalid_config: one without the other.
  */
 export function configuredPurse(settings: Settings): { url: string; token: string } | null {
-  const { url, token } = purseConfig(settings)
+  const { url, token } = purseSection(settings)
   if (url === undefined && token === undefined) return null
   if (url !== undefined && token !== undefined) return { url: url.replace(/\/+$/, ''), token }
   throw new BursarError(

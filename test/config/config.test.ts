@@ -93,6 +93,8 @@ describe('a configuration text', () => {
       '{"purse": {"wallet": {"private_key": "x"}, "budget": {"per_payment": "1", "per_day": "1"}}}',
       /purse\.budget\.per_month/,
     ],
+    ['{"purse": {"wallet": {"private_key": "x"}}}', /purse: expected wallet and budget, or url and token/],
+    ['{"purse": {"url": "http://127.0.0.1:9"}}', /purse: expected wallet and budget, or url and token/],
   ])('%s is refused with the path and what is expected', (text, expected) => {
     const problem = problemOf(() => parseConfig(text, {}, 'x'))
     expect(problem.code).toBe('invalid_config')

@@ -9,7 +9,7 @@ import type { Db } from '../../../src/db/db.ts'
 import { openPurseDatabase } from '../../../src/purse/database.ts'
 import { purseOf } from '../../../src/purse/open.ts'
 import type { Purse } from '../../../src/purse/purse.ts'
-import { purseDatabase } from '../../../src/purse/settings.ts'
+import { purseConfig, purseDatabase } from '../../../src/purse/settings.ts'
 import { openWallet } from '../../../src/purse/wallet.ts'
 import type { Runtime } from '../../../src/runtime.ts'
 import { payeeOf, type SignedInvoice, type SignedPayload, signInvoice } from '../../../src/signed-invoice.ts'
@@ -130,10 +130,8 @@ export async function openTestPurse(
   settings: Settings,
   { runtime = makeRuntime(), wrap = (db: Db) => db }: { runtime?: Runtime; wrap?: (db: Db) => Db } = {},
 ): Promise<Purse & { close(): Promise<void> }> {
-  const config = settings.config.purse
-  if (!config) throw new Error('the test configures a purse')
   const db = wrap(await openPurseDatabase(purseDatabase(settings), runtime))
-  const purse = purseOf({ settings, runtime, db, wallet: await openWallet(config.wallet) })
+  const purse = purseOf({ settings, runtime, db, wallet: await openWallet(purseConfig(settings).wallet) })
   return {
     ...purse,
     close: async () => {
