@@ -17,12 +17,12 @@ export const purse: Registers = (program, shell) => {
     .action(
       action(
         shell,
-        async ({ settings, runtime, signal }, options: { child?: boolean }) => {
+        async ({ settings, runtime, signal, answer }, options: { child?: boolean }) => {
           const child = options.child === true
           const report = (event: PurseEvent): void => {
             if (child) shell.err(`${JSON.stringify(event)}\n`)
             else if (event.purse === 'ready')
-              shell.err(`Purse of ${event.address} listening at ${event.url}\n`)
+              answer(event, `Purse of ${event.address} listening at ${event.url}`)
           }
           try {
             await runPurse({ settings, runtime, signal, report, ...(child ? { parent: process.stdin } : {}) })

@@ -21,7 +21,7 @@ export async function requireFunds(purse: Purse, order: Order, maxFee: bigint): 
     if (payment.state === 'broadcast') await confirm(purse, order.network, payment)
   }
   const second = await shortfall(purse, order, maxFee)
-  if (second) throw lacking(order.network, second, purse.wallet.address)
+  if (second) throw lacking(order, second, purse.wallet.address)
 }
 
 interface Shortfall {
@@ -54,12 +54,22 @@ async function free(purse: Purse, network: Network, asset: Asset): Promise<[asse
   return asset.contract === undefined ? [ofNative, ofNative] : [ofAsset, ofNative]
 }
 
-function lacking(network: Network, { asset, available, required }: Shortfall, wallet: Address): BursarError {
+function lacking(
+  { network, asset: paid }: Order,
+  { asset, available, required }: Shortfall,
+  wallet: Address,
+): BursarError {
   const text = (value: bigint) => `${formatDecimal(value, asset.decimals)} ${asset.symbol}`
   const have = available > 0n ? available : 0n
+  const needed =
+    paid.contract === undefined
+      ? `up to ${text(required)}, network fee included`
+      : asset.contract === undefined
+        ? `up to ${text(required)} for the network fee`
+        : `${text(required)}, and ${network.native.symbol} for the network fee`
   return new BursarError(
     'insufficient_funds',
-    `The wallet has ${text(have)} free on ${network.id}; this payment needs up to ${text(required)}, network fee included.`,
+    `The wallet has ${text(have)} free on ${network.id}; this payment needs ${needed}.`,
     {
       remedy: `Send at least ${text(required - have)} to ${wallet} on ${network.id} (${network.caip2}), then pay again.`,
       details: {

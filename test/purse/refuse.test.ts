@@ -90,6 +90,7 @@ describe('a refusal', () => {
     await world.mint(purse.wallet.address, 500_000n)
     await expect(payInvoice(purse, { signed: world.usdcInvoice() })).rejects.toMatchObject({
       code: 'insufficient_funds',
+      message: expect.stringMatching(/needs 2 USDC, and ETH for the network fee\.$/),
       remedy: expect.stringContaining(`1.5 USDC to ${purse.wallet.address}`),
       details: { asset: 'USDC', available_atomic: '500000', required_atomic: '2000000' },
     })
@@ -99,6 +100,7 @@ describe('a refusal', () => {
     purse = await world.makePurse({ ether: 1_000_000_000_000_000n })
     await expect(payInvoice(purse, { signed: makeInvoice(world.till) })).rejects.toMatchObject({
       code: 'insufficient_funds',
+      message: expect.stringMatching(/ETH, network fee included\.$/),
       details: { asset: 'ETH', available_atomic: '1000000000000000' },
     })
     await nothingHappened()
@@ -108,6 +110,7 @@ describe('a refusal', () => {
     await world.mint(purse.wallet.address, 5_000_000n)
     await expect(payInvoice(purse, { signed: world.usdcInvoice() })).rejects.toMatchObject({
       code: 'insufficient_funds',
+      message: expect.stringMatching(/ETH for the network fee\.$/),
       details: { asset: 'ETH', available_atomic: '0' },
     })
     await nothingHappened()
