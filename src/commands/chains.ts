@@ -18,19 +18,23 @@ export const chains: Registers = (program, shell) => {
     .command('list')
     .description('where each chain has been read to, what waits, and what its endpoints say')
     .action(
-      action(shell, async ({ settings, runtime, signal, answer }) => {
-        const db = await openDb({ url: settings.database, runtime })
-        try {
-          const all = openChains({ config: settings.config, runtime })
-          const reports = await Promise.all(all.map((chain) => reportChain({ db, runtime }, chain, signal)))
-          answer(
-            { chains: reports.map(wireReport) },
-            reports.map(reportLines).join('\n') || 'No chains are configured.',
-          )
-        } finally {
-          await db.close()
-        }
-      }),
+      action(
+        shell,
+        async ({ settings, runtime, signal, answer }) => {
+          const db = await openDb({ url: settings.database, runtime })
+          try {
+            const all = openChains({ config: settings.config, runtime })
+            const reports = await Promise.all(all.map((chain) => reportChain({ db, runtime }, chain, signal)))
+            answer(
+              { chains: reports.map(wireReport) },
+              reports.map(reportLines).join('\n') || 'No chains are configured.',
+            )
+          } finally {
+            await db.close()
+          }
+        },
+        { quiet: true },
+      ),
     )
 
   group

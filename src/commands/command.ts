@@ -31,12 +31,13 @@ export interface Context {
 
 /**
  * Runs an action with its context. A failure prints what is wrong and what to do about it, or the problem as JSON
- * with --json, and the process exits with 1. Only an action of the purse's side asks for `wallet`, its key.
+ * with --json, and the process exits with 1. Only an action of the purse's side asks for `wallet`, its key. One that is
+ * `quiet` says itself what it met: warnings are logged only where somebody has set BURSAR_LOG.
  */
 export function action<Args extends unknown[]>(
   shell: Shell,
   run: (context: Context, ...args: Args) => Promise<void>,
-  { wallet = false }: { readonly wallet?: boolean } = {},
+  { wallet = false, quiet = false }: { readonly wallet?: boolean; readonly quiet?: boolean } = {},
 ): (...args: [...Args, ...unknown[]]) => Promise<void> {
   return async (...all) => {
     // commander passes the command itself last, its options before that
@@ -53,7 +54,7 @@ export function action<Args extends unknown[]>(
           wallet,
         })
       const settings = read(options.config)
-      const runtime = systemRuntime(settings.logLevel)
+      const runtime = systemRuntime(quiet && !shell.env.BURSAR_LOG ? 'error' : settings.logLevel)
       const answer = (value: object, text: string): void =>
         shell.out(json ? `${JSON.stringify(value)}\n` : `${text}\n`)
       const reread = (): Settings => read(settings.path ?? options.config)

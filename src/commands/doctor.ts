@@ -44,7 +44,7 @@ export const doctor: Registers = (program, shell) => {
           if (findings.some(({ ok }) => !ok)) process.exitCode = 1
           context.answer({ ok: findings.every(({ ok }) => ok), findings }, findings.map(line).join('\n'))
         },
-        { wallet: true },
+        { wallet: true, quiet: true },
       ),
     )
 }
