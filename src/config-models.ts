@@ -8,7 +8,7 @@ export const upstream = z.strictObject({
     .default('openai')
     .describe('What it speaks; its models are sold at the endpoints of the same format'),
   base_url: url.describe('Up to and with /v1'),
-  api_key: z.string().min(1).optional(),
+  api_key: z.string().min(1).optional().describe('"${OPENAI_API_KEY}"; left out where none is asked for'),
   price_list: name
     .optional()
     .describe(
@@ -39,8 +39,8 @@ export const upstream = z.strictObject({
 const tokenCap = z.int().min(0).max(10_000_000)
 
 const rates1m = {
-  usd_per_million_input: decimal.optional(),
-  usd_per_million_output: decimal.optional(),
+  usd_per_million_input: decimal.optional().describe('USD for a million tokens of input'),
+  usd_per_million_output: decimal.optional().describe('USD for a million tokens of output'),
   usd_per_million_cached_input: decimal
     .optional()
     .describe('Input that a cache read; by default the price of input, as the next two'),
@@ -60,7 +60,16 @@ const prices = {
     .describe("The provider's list price, which is also the default: bursar prices shows it"),
   ...rates1m,
   tiers: z
-    .array(z.strictObject({ above_input_tokens: z.int().min(1).max(1_000_000_000), ...rates1m }))
+    .array(
+      z.strictObject({
+        above_input_tokens: z
+          .int()
+          .min(1)
+          .max(1_000_000_000)
+          .describe('It applies where the input is larger than this'),
+        ...rates1m,
+      }),
+    )
     .min(1)
     .refine((tiers) => tiers.every(hasRates), 'expected usd_per_million_input and _output in every tier')
     .refine(
@@ -93,17 +102,19 @@ function isOnePrice(named: NamedPrice & Readonly<Record<string, unknown>>): bool
 const ONE_PRICE =
   'expected credits_per_call, or usd_per_million_input and usd_per_million_output, or neither: the list price'
 
+const upstreamModel = z.string().min(1).optional().describe('The name upstream, where it differs')
+
 const candidate = z
   .strictObject({
-    upstream: name,
-    upstream_model: z.string().min(1).optional(),
+    upstream: name.describe('One of upstreams'),
+    upstream_model: upstreamModel,
     ...prices,
   })
   .refine(isOnePrice, { error: ONE_PRICE })
 
 export const model = z
   .strictObject({
-    upstream: name.optional(),
+    upstream: name.optional().describe('One of upstreams'),
     upstreams: z
       .array(z.union([name, candidate]))
       .min(1)
@@ -112,9 +123,14 @@ export const model = z
       .describe(
         'Several, in order: the next one is asked where the one before cannot be reached or is too busy. Each may have its own upstream_model and price',
       ),
-    upstream_model: z.string().min(1).optional().describe('The name upstream, where it differs'),
+    upstream_model: upstreamModel,
     ...prices,
-    max_output_tokens: z.int().min(1).max(10_000_000).default(4096),
+    max_output_tokens: z
+      .int()
+      .min(1)
+      .max(10_000_000)
+      .default(4096)
+      .describe('The most that one answer may have; what a caller asks beyond it is lowered'),
     tokenizer: z
       .enum(['o200k_base', 'cl100k_base', 'none'])
       .optional()

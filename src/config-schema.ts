@@ -17,7 +17,7 @@ const confirmations = z
       up_to_usd: usd
         .optional()
         .describe('This row covers payments up to this value; leave it out in the last row'),
-      blocks: z.int().min(1).max(10_000),
+      blocks: z.int().min(1).max(10_000).describe('Its own block counts as one'),
     }),
   )
   .min(1)
@@ -36,8 +36,15 @@ const endpoints = z
   .min(1)
   .refine((urls) => new Set(urls).size === urls.length, 'expected each endpoint once')
 
+const pollMs = z
+  .int()
+  .min(50)
+  .max(600_000)
+  .optional()
+  .describe('How often new blocks are looked for; known chains have it built in')
+
 export const evmChain = z.strictObject({
-  family: z.literal('evm').default('evm'),
+  family: z.literal('evm').default('evm').describe('"evm", or "bitcoin"'),
   chain_id: z.int().positive().optional().describe('EIP-155 chain id; known chains have it built in'),
   rpc: endpoints.describe(
     'JSON-RPC endpoints, of different providers: two have to agree, where there are two',
@@ -49,7 +56,13 @@ export const evmChain = z.strictObject({
   tokens: z
     .record(
       z.string().regex(/^[A-Z0-9.]{2,10}$/),
-      z.strictObject({ contract: z.string().regex(/^0x[0-9a-fA-F]{40}$/), decimals: z.int().min(0).max(36) }),
+      z.strictObject({
+        contract: z
+          .string()
+          .regex(/^0x[0-9a-fA-F]{40}$/)
+          .describe('Its address'),
+        decimals: z.int().min(0).max(36).describe('As the contract says; 6 for USDC and USDT'),
+      }),
     )
     .default({})
     .describe('Token contracts beyond the built-in ones; checked on the chain at start'),
@@ -75,12 +88,12 @@ export const evmChain = z.strictObject({
     .boolean()
     .optional()
     .describe("false: endpoints are not asked for block traces, and a contract's payment has to be claimed"),
-  poll_ms: z.int().min(50).max(600_000).optional(),
+  poll_ms: pollMs,
 })
 
 export const bitcoinChain = z.strictObject({
-  family: z.literal('bitcoin'),
-  network: z.enum(['mainnet', 'testnet', 'regtest']).default('mainnet'),
+  family: z.literal('bitcoin').describe('"evm", or "bitcoin"'),
+  network: z.enum(['mainnet', 'testnet', 'regtest']).default('mainnet').describe('Which Bitcoin'),
   rpc: endpoints.describe('Bitcoin Core RPC, with user and password in the URL'),
   bech32: z
     .string()
@@ -88,8 +101,13 @@ export const bitcoinChain = z.strictObject({
     .optional()
     .describe('Address prefix of a test network, where it differs'),
   confirmations: confirmations.optional(),
-  finality_blocks: z.int().min(1).max(1_000).optional(),
-  poll_ms: z.int().min(50).max(600_000).optional(),
+  finality_blocks: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .optional()
+    .describe('A reorganisation deeper than this halts crediting; 24 by default'),
+  poll_ms: pollMs,
 })
 
 const keys = z.strictObject({
@@ -97,7 +115,10 @@ const keys = z.strictObject({
   bitcoin: z
     .union([
       z.string(),
-      z.strictObject({ xpub: z.string(), script: z.enum(['p2wpkh', 'p2tr']).default('p2wpkh') }),
+      z.strictObject({
+        xpub: z.string().describe('The key'),
+        script: z.enum(['p2wpkh', 'p2tr']).default('p2wpkh').describe('Which addresses it derives'),
+      }),
     ])
     .optional()
     .describe("Extended public key of the account (m/84'/0'/0'): xpub, zpub, tpub or vpub"),
@@ -137,7 +158,7 @@ const rates = z
   })
 
 const pack = z.strictObject({
-  id: name,
+  id: name.describe('What buyers name it'),
   credits: positive.describe('Credits in the pack'),
   price: positive
     .optional()
@@ -164,22 +185,24 @@ const purseFields = z.strictObject({
       per_day: positive.describe('USD a calendar day, UTC'),
       per_month: positive.describe('USD a calendar month, UTC'),
     })
-    .exactOptional(),
+    .exactOptional()
+    .describe('What the purse may pay out'),
   payees: z
     .array(
       z.strictObject({
-        name: z.string().min(1).max(80),
+        name: z.string().min(1).max(80).describe('Your own name for it'),
         key: z
           .string()
           .regex(
             /^ed25519:[A-Za-z0-9_-]{43}$/,
             'expected "ed25519:" and 43 characters, as bursar payee prints it at the seller',
-          ),
+          )
+          .describe('Its public key, as bursar payee prints it at the seller'),
       }),
     )
     .default([])
-    .describe('Tills that may be paid, by their public key (a till prints it: bursar doctor)'),
-  database: z.string().optional(),
+    .describe('Tills that may be paid, by their public key'),
+  database: z.string().optional().describe('Path of its database; by default purse.db in the data folder'),
   url: url
     .optional()
     .describe(
@@ -197,18 +220,31 @@ const purse = purseFields.refine(
 )
 
 export const configSchema = z.strictObject({
-  $schema: z.string().optional(),
-  seller: z.strictObject({ name: z.string().min(1).max(80).default('Bursar') }).prefault({}),
+  $schema: z.string().optional().describe('Path of bursar.config.schema.json, for editors'),
+  seller: z
+    .strictObject({
+      name: z.string().min(1).max(80).default('Bursar').describe('What buyers see'),
+    })
+    .prefault({})
+    .describe('Who sells'),
   database: z.string().optional().describe('file:, http(s):// or libsql:// URL; BURSAR_DB overrides it'),
-  credit: z.strictObject({ usd: positive.default('0.10').describe('Price of one credit') }).prefault({}),
-  keys: keys.prefault({}),
-  chains: z.record(name, z.union([evmChain, bitcoinChain])).default({}),
-  rates: rates.prefault({}),
-  packs: z.array(pack).default([]),
+  credit: z
+    .strictObject({ usd: positive.default('0.10').describe('USD, a decimal as text') })
+    .prefault({})
+    .describe('Price of one credit'),
+  keys: keys.prefault({}).describe('Extended public keys, from which addresses are derived; never private'),
+  chains: z
+    .record(name, z.union([evmChain, bitcoinChain]))
+    .default({})
+    .describe(
+      'Where payments are taken, and where the purse pays: ethereum, polygon, base, or a name of yours',
+    ),
+  rates: rates.prefault({}).describe('Where prices in USD come from'),
+  packs: z.array(pack).default([]).describe('Credits sold together; any other amount is sold too'),
   invoices: z
     .strictObject({
       lock_minutes: z.int().min(1).max(1440).default(15).describe('How long the rate of an invoice holds'),
-      max_credits: positive.default('100000'),
+      max_credits: positive.default('100000').describe('The most that one invoice is for'),
       max_open_per_account: z
         .int()
         .min(1)
@@ -216,7 +252,8 @@ export const configSchema = z.strictObject({
         .default(100)
         .describe('Open invoices without a payment, each with an address of its own; more are refused'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Requests to pay'),
   http: z
     .strictObject({
       allowed_hosts: z
@@ -245,7 +282,8 @@ export const configSchema = z.strictObject({
           'Who may read /metrics: whoever has BURSAR_ADMIN_TOKEN or a seller key; also anybody on this machine ("loopback"); nobody ("off")',
         ),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('How the till is reached'),
   signup: z
     .strictObject({
       open: z
@@ -255,7 +293,8 @@ export const configSchema = z.strictObject({
       per_hour_per_address: z.int().min(1).max(100_000).default(5).describe('In IPv6 a /64 is one address'),
       per_hour: z.int().min(1).max(1_000_000).default(200).describe('From all addresses together'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Accounts that strangers open'),
   rate_limits: z
     .strictObject({
       per_minute: z.int().min(1).max(1_000_000).describe('Requests a minute of one key'),
@@ -291,10 +330,14 @@ export const configSchema = z.strictObject({
         .default('0')
         .describe('Added to the price per token of every model that has no margin of its own'),
     })
-    .prefault({}),
-  upstreams: z.record(name, upstream).default({}),
-  models: z.record(z.string().min(1).max(200), model).default({}),
-  purse: purse.optional(),
+    .prefault({})
+    .describe('What applies to every model call'),
+  upstreams: z.record(name, upstream).default({}).describe('Where model calls go, by a name of yours'),
+  models: z
+    .record(z.string().min(1).max(200), model)
+    .default({})
+    .describe('What is sold, by the name that buyers use'),
+  purse: purse.optional().describe("A buyer's wallet, and what it may pay"),
 })
 
 /** The same for editors. What takes more than one field to say is checked by Bursar alone. */

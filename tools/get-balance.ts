@@ -41,7 +41,8 @@ export const getBalance = defineTool({
       ...(month ? [`${month} more this month`] : []),
     ]
     if (limits.length > 0) lines.push(`Your allowance: ${limits.join(', ')} (UTC).`)
-    if (balance.frozen) lines.push('Spending is frozen: only the operator can lift that.')
+    if (balance.frozen)
+      lines.push('Spending is frozen, until whoever manages the account, or the seller, lifts that.')
     return { data: balance, text: [lines.join('\n')] }
   },
 })

@@ -16,7 +16,10 @@ export function unknownAgent(): BursarError {
 
 export function frozen(what: 'account' | 'agent'): BursarError {
   return new BursarError('frozen', `This ${what} is frozen: it cannot spend.`, {
-    remedy: 'Ask the seller to lift the freeze.',
+    remedy:
+      what === 'agent'
+        ? 'Ask whoever manages the account, or the seller, to lift the freeze.'
+        : 'Ask the seller to lift the freeze.',
   })
 }
 

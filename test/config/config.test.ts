@@ -236,3 +236,28 @@ it('the example is valid', async () => {
   const config = parseConfig(text, { BURSAR_EVM_XPUB: 'xpub', OPENAI_API_KEY: 'key' }, 'the example')
   expect(config.packs.map((pack) => pack.id)).toEqual(['starter', 'team'])
 })
+
+it('bursar.config.schema.json says of every field what it means', () => {
+  const silent: string[] = []
+  const look = (schema: unknown, path: string): void => {
+    if (typeof schema !== 'object' || schema === null) return
+    const {
+      properties = {},
+      items,
+      additionalProperties,
+      anyOf = [],
+    } = schema as {
+      readonly properties?: Readonly<Record<string, { readonly description?: string }>>
+      readonly items?: unknown
+      readonly additionalProperties?: unknown
+      readonly anyOf?: readonly unknown[]
+    }
+    for (const [name, field] of Object.entries(properties)) {
+      if (!field.description) silent.push(`${path}${name}`)
+      look(field, `${path}${name}.`)
+    }
+    for (const inner of [items, additionalProperties, ...anyOf]) look(inner, path)
+  }
+  look(configJsonSchema(), '')
+  expect(silent).toEqual([])
+})
