@@ -10,9 +10,7 @@ import type { PurseEvent } from '../../src/purse/events.ts'
 import { type Notice, readNotices } from '../../src/purse/notice.ts'
 import { createWallet } from '../../src/purse/wallet.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
-import { NOWHERE } from '../support/nowhere.ts'
 import { PATIENCE_MS } from '../support/patience.ts'
-import { run as runBursar } from '../support/program.ts'
 import {
   configOf,
   type Fields,
@@ -232,44 +230,6 @@ describe('a connection', () => {
     expect(await fixed.status()).toMatchObject({ address })
     const wrong = connect({ purse: { url: event.url, token: 'x'.repeat(43) } }, { start: false })
     await expect(wrong.status()).rejects.toMatchObject({ code: 'unauthorized' })
-  })
-
-  it('that another user runs needs its URL and token alone, and the doctor looks at it', async () => {
-    const { event, child } = await run(configure().file)
-    if (event.purse !== 'ready') throw new Error('the purse did not start')
-    const purse = { url: event.url, token: notice().token }
-    const file = join(folder.path, 'agent.json')
-    writeFileSync(file, JSON.stringify({ purse }))
-    const connection = connectPurse({
-      settings: settingsOf({ purse }, folder.path),
-      runtime: makeRuntime(),
-    })
-    connections.push(connection)
-    expect(await connection.status()).toMatchObject({ address, payees: [{ key: till.payee }] })
-
-    const env = {
-      PATH: process.env['PATH'] ?? '',
-      BURSAR_CONFIG: file,
-      BURSAR_DATA: join(folder.path, 'agent'),
-    }
-    const doctor = async () => {
-      // No till answers there: this is about the purse.
-      const { stdout } = await runBursar(['doctor', '--json'], {
-        ...env,
-        BURSAR_URL: NOWHERE,
-        BURSAR_KEY: 'bk_x',
-      })
-      const { findings } = JSON.parse(stdout) as { findings: { name: string; ok: boolean; detail: string }[] }
-      return findings.find(({ name }) => name === 'purse')
-    }
-    expect(await doctor()).toMatchObject({ ok: true, detail: expect.stringContaining(address) })
-    expect(await runBursar(['wallet', 'address'], env)).toMatchObject({
-      status: 1,
-      stderr: expect.stringContaining('in a configuration of its own'),
-    })
-    child.kill('SIGKILL')
-    await once(child, 'exit')
-    expect(await doctor()).toMatchObject({ ok: false })
   })
 })
 
