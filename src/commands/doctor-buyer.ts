@@ -61,7 +61,7 @@ async function payeesOf(context: Context): Promise<readonly { readonly key: stri
 }
 
 async function askPurse({ settings, runtime }: Context): Promise<PurseStatus> {
-  const purse = connectPurse({ settings, runtime })
+  const purse = connectPurse({ settings: () => settings, runtime })
   try {
     return await purse.status()
   } finally {

@@ -48,7 +48,7 @@ afterAll(async () => {
 
 test('is used by its URL and token alone', async () => {
   const purse = connectPurse({
-    settings: settingsOf({ purse: { url, token } }, folder.path),
+    settings: () => settingsOf({ purse: { url, token } }, folder.path),
     runtime: makeRuntime(),
   })
   try {
