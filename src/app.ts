@@ -38,6 +38,7 @@ import { openRates } from './rates/open.ts'
 import { takeReadings } from './readings.ts'
 import type { Runtime } from './runtime.ts'
 import { openTillLedger } from './till-ledger.ts'
+import { HOUR_MS } from './time.ts'
 
 export interface Till {
   /** The till's public key, which buyers pin. */
@@ -115,7 +116,7 @@ export async function openTill({
   for (const chain of chains) watches.set(chain.id, watchChain(invoices, chain, stop.signal))
   const background = [
     ...[...watches.values()].map(({ ended }) => ended),
-    keepUp(ledger, { answersKeptMs: config.calls.keep_answers_hours * 3_600_000 }, stop.signal),
+    keepUp(ledger, { answersKeptMs: config.calls.keep_answers_hours * HOUR_MS }, stop.signal),
   ]
   return {
     payee: tillKey.payee,

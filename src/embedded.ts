@@ -13,6 +13,7 @@ import { modelOffers } from './models/catalogue.ts'
 import { mayCall } from './models/listing.ts'
 import { listUsage } from './models/usage.ts'
 import { formatCredits, formatUsd } from './money.ts'
+import { DAY_MS } from './time.ts'
 
 export interface Engine {
   readonly seller: string
@@ -51,7 +52,7 @@ async function offers({ seller, ledger, invoices, calls }: Engine, caller: Calle
       credits: formatCredits(pack.credits),
       usd: formatUsd(pack.usd),
       discount_percent: discountPercent(pack, usdPerCredit),
-      expires_after_days: pack.lifetimeMs === null ? null : pack.lifetimeMs / 86_400_000,
+      expires_after_days: pack.lifetimeMs === null ? null : pack.lifetimeMs / DAY_MS,
     })),
     rails: railsOf(invoices.chains).map(({ id, chain, asset }) => ({
       id,

@@ -17,8 +17,8 @@ import {
   parseUsd,
   usdToCredits,
 } from '../money.ts'
+import { DAY_MS } from '../time.ts'
 
-const DAY_MS = 86_400_000
 const DEFAULT_LIFETIME = '365d'
 
 /** What a buyer gets for a price. */

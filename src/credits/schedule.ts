@@ -5,6 +5,7 @@
 import type { PriceConfig } from '../config-schema.ts'
 import { BursarError } from '../errors.ts'
 import { ceilDiv, MAX_MICRO, type MicroCredits, type MicroUsd, parseCredits, parseDecimal } from '../money.ts'
+import { DAY_MS } from '../time.ts'
 import { describePrice, type Price, type TokenRates } from './prices.ts'
 
 /** USD per million tokens, decimals as text; what is absent costs as in `TokenRates`. */
@@ -64,7 +65,6 @@ export interface ScheduleTerms {
 const DECIMALS = 18
 const SCALE = 10n ** BigInt(DECIMALS)
 const MILLION = 1_000_000n
-const DAY_MS = 86_400_000
 
 /** The price of a call that begins now; it stays the call's price, however long that runs. */
 export function priceAt({ periods }: PriceSchedule, now: number): PricePeriod {

@@ -21,6 +21,7 @@ import {
 } from '../ledger/keys.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { signUp } from '../ledger/signup.ts'
+import { HOUR_MS } from '../time.ts'
 import {
   accountsQuery,
   allowanceOf,
@@ -64,8 +65,6 @@ export interface AccountRoutesOptions extends AccountService {
 }
 
 type Ctx = Context<HttpEnv>
-
-const HOUR_MS = 3_600_000
 
 /** Mounted at `/v1`. */
 export function accountRoutes(options: AccountRoutesOptions): Hono<HttpEnv> {

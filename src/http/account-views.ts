@@ -6,6 +6,7 @@ import type { Agent } from '../ledger/agents.ts'
 import { type AllowanceStanding, isLimited, leftOf } from '../ledger/allowance.ts'
 import type { KeyView } from '../ledger/keys.ts'
 import { formatCredits, type MicroCredits } from '../money.ts'
+import { isoTime } from '../time.ts'
 
 const text = z.string()
 const limit = text.nullable().describe('credits; null is no limit')
@@ -57,7 +58,7 @@ export function wireAccount(
     id: account.id,
     external_id: account.externalId,
     frozen: account.frozen,
-    created_at: time(account.createdAt),
+    created_at: isoTime(account.createdAt),
     available: formatCredits(available),
     held: formatCredits(held),
   }
@@ -69,7 +70,7 @@ export function wireAgent(agent: Agent): AgentView {
     account: agent.account,
     name: agent.name,
     frozen: agent.frozen,
-    created_at: time(agent.createdAt),
+    created_at: isoTime(agent.createdAt),
     allowance: wireAllowance(agent.allowance),
   }
 }
@@ -95,16 +96,12 @@ export function wireKey(key: KeyView): WireKey {
     scope: key.scope,
     account: key.account,
     agent: key.agent,
-    created_at: time(key.createdAt),
-    last_used_at: key.lastUsedAt === null ? null : time(key.lastUsedAt),
-    revoked_at: key.revokedAt === null ? null : time(key.revokedAt),
+    created_at: isoTime(key.createdAt),
+    last_used_at: key.lastUsedAt === null ? null : isoTime(key.lastUsedAt),
+    revoked_at: key.revokedAt === null ? null : isoTime(key.revokedAt),
   }
 }
 
 function creditsOrNull(credits: MicroCredits | null): string | null {
   return credits === null ? null : formatCredits(credits)
-}
-
-function time(ms: number): string {
-  return new Date(ms).toISOString()
 }

@@ -5,10 +5,11 @@
  */
 import { createHash } from 'node:crypto'
 import type { CreateInvoice as CreateInput, InvoiceView } from '../bursar.ts'
-import { type Chain, type Recipient, splitRail } from '../chains/chain.ts'
+import { type Chain, splitRail } from '../chains/chain.ts'
 import { type Sale, saleOf } from '../credits/packs.ts'
 import { guard, type Statement, statement } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
+import { accountExists } from '../ledger/accounts.ts'
 import { notRestored, openRestore, restored } from '../ledger/restored.ts'
 import {
   type Atomic,
@@ -23,11 +24,12 @@ import {
 } from '../money.ts'
 import { saleablePrice } from '../rates/rates.ts'
 import { type SignedInvoice, type SignedPayload, signInvoice } from '../signed-invoice.ts'
+import { type DerivingKey, knowKey, takeAddresses } from './addresses.ts'
 import { forBuyer } from './buyers.ts'
 import { type InvoiceContext, type Rail, railNamed } from './context.ts'
 import { ensureCursor } from './cursor.ts'
 import { stillBound } from './deployment.ts'
-import { DUST_SATOSHI, DUST_USD, leastSale } from './pricing.ts'
+import { DUST_SATOSHI, isDust, leastSale } from './pricing.ts'
 import { findInvoice, type InvoiceRecord } from './records.ts'
 import { refuseTooMany, roomForOne } from './room.ts'
 import { inTurn } from './turns.ts'
@@ -122,10 +124,16 @@ async function issue(ctx: InvoiceContext, draft: Draft): Promise<InvoiceView> {
     const recipient = chain.recipient(index)
     const raced = new BursarError('conflict', 'Another invoice took this address.')
     const repeated = new BursarError('conflict', 'The same request came first.')
-    const reserve = reserveAddress(chain, { index, recipient, at: draft.createdAt, raced })
+    const take = takeAddresses(keyOf(chain), {
+      from: index,
+      count: 1,
+      addresses: [{ ...recipient, index }],
+      at: draft.createdAt,
+      raced,
+    })
     try {
       if (await ctx.hasHistory?.(chain, recipient.address)) {
-        await ctx.db.commit(reserve)
+        await ctx.db.commit(take)
         ctx.runtime.log.warn(
           { chain: chain.id, path: recipient.path },
           'skipped an address that was used before',
@@ -138,7 +146,7 @@ async function issue(ctx: InvoiceContext, draft: Draft): Promise<InvoiceView> {
         ...claimKey(draft, repeated),
         accountExists(draft.account),
         ...roomForOne(ctx, draft.account),
-        ...reserve,
+        ...take,
         insertInvoice(ctx, draft, recipient.address).insert,
       ])
       return await viewOf(ctx, await mustFind(ctx, draft.id))
@@ -164,38 +172,13 @@ async function nextIndex(ctx: InvoiceContext, chain: Chain): Promise<number> {
     ctx.db.query('SELECT next_index FROM deriving_key WHERE fingerprint = ?', [chain.keyFingerprint])
   const [row] = await read()
   if (row) return Number(row.next_index)
-  await ctx.db.commit([
-    statement(
-      'INSERT INTO deriving_key (fingerprint, family, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
-      [chain.keyFingerprint, chain.family, BigInt(ctx.runtime.now())],
-    ),
-  ])
+  await ctx.db.commit([knowKey(keyOf(chain), ctx.runtime.now())])
   const [made] = await read()
   return Number(made?.next_index ?? 0n)
 }
 
-interface Reservation {
-  readonly index: number
-  readonly recipient: Recipient
-  readonly at: number
-  readonly raced: BursarError
-}
-
-function reserveAddress(chain: Chain, { index, recipient, at, raced }: Reservation): Statement[] {
-  const key = chain.keyFingerprint
-  return [
-    guard(
-      '(SELECT next_index FROM deriving_key WHERE fingerprint = ?) = ?',
-      [key, BigInt(index)],
-      () => raced,
-    ),
-    statement('UPDATE deriving_key SET next_index = next_index + 1 WHERE fingerprint = ?', [key]),
-    statement(
-      `INSERT INTO address (address, family, fingerprint, derivation_index, path, created_at)
-       VALUES (?, ?, ?, ?, ?, ?)`,
-      [recipient.address, chain.family, key, BigInt(index), recipient.path, BigInt(at)],
-    ),
-  ]
+function keyOf({ keyFingerprint: fingerprint, family }: Chain): DerivingKey {
+  return { fingerprint, family }
 }
 
 /** The invoice of a draft, signed, and the statement that stores it. */
@@ -287,8 +270,7 @@ function amountOf(
 ): Atomic {
   const amount = usdToAtomic(sale.usd, quote.priceE8, rail.asset.decimals)
   if (amount > MAX_AMOUNT) throw invalid('This amount is more than the chain can carry.')
-  const dust = rail.chain.family === 'bitcoin' ? amount < DUST_SATOSHI : sale.usd < DUST_USD
-  if (dust) {
+  if (isDust(rail.chain.family, { amount, usd: sale.usd })) {
     const least = formatCredits(leastCredits(rail, quote, usdPerCredit))
     throw invalid(`This is too little to be paid on ${rail.id}: it would cost more to collect.`, {
       remedy: `Ask for at least ${least} credits, or for a pack.`,
@@ -363,12 +345,6 @@ function claimKey(draft: Draft, repeated: BursarError): Statement[] {
       [...scope, bodyHash, draft.id, JSON.stringify({ invoice: draft.id }), BigInt(draft.createdAt)],
     ),
   ]
-}
-
-function accountExists(account: string): Statement {
-  return guard('EXISTS (SELECT 1 FROM account WHERE id = ?)', [account], () => {
-    return new BursarError('not_found', 'There is no such account.', { remedy: 'Create the account first.' })
-  })
 }
 
 async function mustFind(ctx: InvoiceContext, id: string): Promise<InvoiceRecord> {

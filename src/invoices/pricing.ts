@@ -113,6 +113,14 @@ export function lockIsFilled(
   return credited.reduce((sum, pricing) => sum + pricing.locked, 0n) >= terms.amount
 }
 
+/** So little that it is kept, not credited. */
+export function isDust(
+  family: Arrival['family'],
+  { amount, usd }: { readonly amount: Atomic; readonly usd: MicroUsd },
+): boolean {
+  return family === 'bitcoin' ? amount < DUST_SATOSHI : usd < DUST_USD
+}
+
 /** The least that is credited and not kept as dust, at this price; atomic units. */
 export function leastPayable(
   { family, decimals }: Pick<Arrival, 'family' | 'decimals'>,
@@ -168,9 +176,9 @@ function valueOne(terms: Terms, arrival: Arrival, lock: Atomic): Valued {
     at: restPriceE8 === null ? null : (arrival.quote?.at ?? null),
     usd,
   }
-  const dust = arrival.family === 'bitcoin' ? arrival.amount < DUST_SATOSHI : usd < DUST_USD
   // Dust leaves the lock to others.
-  if (dust || credits === 0n) return { kind: 'dust', pricing: { ...pricing, locked: 0n } }
+  if (isDust(arrival.family, { amount: arrival.amount, usd }) || credits === 0n)
+    return { kind: 'dust', pricing: { ...pricing, locked: 0n } }
   return { kind: 'credit', credits, pricing }
 }
 

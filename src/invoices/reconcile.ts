@@ -5,11 +5,12 @@
  * confirms.
  */
 import type { Chain, Cursor, Transfer, Watched } from '../chains/chain.ts'
-import { type Db, guard, type Statement, statement } from '../db/db.ts'
+import { type Db, guard, type Statement } from '../db/db.ts'
 import { BursarError } from '../errors.ts'
 import { confirmRestore, openRestore } from '../ledger/restored.ts'
 import { type Atomic } from '../money.ts'
 import type { Runtime } from '../runtime.ts'
+import { type DerivedAddress, knowKey, takeAddresses } from './addresses.ts'
 import { readCursor } from './cursor.ts'
 
 export interface ReconcileContext {
@@ -132,39 +133,16 @@ async function keysToSkip({ db, chains }: ReconcileContext): Promise<Key[]> {
   return [...known, ...fresh]
 }
 
-function skipStatements({ fingerprint, family, from, chain }: Key, skip: number, at: number): Statement[] {
+function skipStatements(key: Key, skip: number, at: number): Statement[] {
   const raced = new BursarError('conflict', 'An address was issued meanwhile.', { remedy: 'Run it again.' })
-  const addresses = chain
-    ? recipients(chain, from, skip).map(({ address, path, index }) => [address, path, index])
-    : []
-  return [
-    statement(
-      'INSERT INTO deriving_key (fingerprint, family, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
-      [fingerprint, family, BigInt(at)],
-    ),
-    guard(
-      '(SELECT next_index FROM deriving_key WHERE fingerprint = ?) = ?',
-      [fingerprint, BigInt(from)],
-      () => raced,
-    ),
-    statement('UPDATE deriving_key SET next_index = next_index + ? WHERE fingerprint = ?', [
-      BigInt(skip),
-      fingerprint,
-    ]),
-    statement(
-      `INSERT INTO address (address, family, fingerprint, derivation_index, path, created_at)
-       SELECT value ->> 0, ?2, ?3, value ->> 2, value ->> 1, ?4 FROM json_each(?1)`,
-      [JSON.stringify(addresses), family, fingerprint, BigInt(at)],
-    ),
-  ]
+  const addresses = skippedOf(key, skip)
+  return [knowKey(key, at), ...takeAddresses(key, { from: key.from, count: skip, addresses, at, raced })]
 }
 
-function recipients(
-  chain: Chain,
-  from: number,
-  count: number,
-): { readonly address: string; readonly path: string; readonly index: number }[] {
-  return Array.from({ length: count }, (_, n) => ({ ...chain.recipient(from + n), index: from + n }))
+/** The addresses of a key that are skipped; none where it cannot be derived from. */
+function skippedOf({ chain, from }: Key, skip: number): DerivedAddress[] {
+  if (!chain) return []
+  return Array.from({ length: skip }, (_, n) => ({ ...chain.recipient(from + n), index: from + n }))
 }
 
 async function readChain(
@@ -198,9 +176,7 @@ async function issuedAndSkipped(db: Db, chain: Chain, keys: readonly Key[], skip
   const rows = await db.query<{ address: string }>('SELECT address FROM address WHERE family = ?', [
     chain.family,
   ])
-  const skipped = keys
-    .filter((key) => key.chain !== null && key.family === chain.family)
-    .flatMap((key) => (key.chain ? recipients(key.chain, key.from, skip) : []))
+  const skipped = keys.filter((key) => key.family === chain.family).flatMap((key) => skippedOf(key, skip))
   return new Set([...rows, ...skipped].map(({ address }) => address))
 }
 

@@ -11,6 +11,7 @@ import { openRestore, restored } from '../ledger/restored.ts'
 import type { InvoiceContext } from './context.ts'
 import { isStalled } from './crediting.ts'
 import { readCursor } from './cursor.ts'
+import { endWatch } from './watch-lease.ts'
 
 export interface ChainReport {
   readonly chain: string
@@ -175,7 +176,7 @@ async function store({ db, runtime }: ResumeContext, chain: Chain, cursor: Curso
       JSON.stringify(cursor.recent),
       chain.id,
     ]),
-    statement('UPDATE lease SET fence = fence + 1, expires_at = 0 WHERE name = ?', [`watch:${chain.id}`]),
+    endWatch(chain.id),
   ])
   runtime.log.warn({ event: 'chain_resumed', chain: chain.id }, 'A human resumed crediting on this chain.')
 }

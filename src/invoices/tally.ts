@@ -1,10 +1,9 @@
 /** How many invoices are in each state, for whoever watches the till. */
 import type { InvoiceState } from '../bursar.ts'
+import { DAY_MS } from '../time.ts'
 import type { InvoiceContext } from './context.ts'
 import { invoicesBy, paymentsBy } from './records.ts'
 import { deriveInvoice } from './view.ts'
-
-const DAY_MS = 86_400_000
 
 /** Of those that can still be paid at their rate, or could within these days: older ones change seldom, and are many. */
 export const TALLY_DAYS = 7

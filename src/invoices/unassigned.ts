@@ -6,7 +6,7 @@
  */
 import type { InvoiceView } from '../bursar.ts'
 import { plainSale } from '../credits/packs.ts'
-import { type Db, guard, type Statement, statement } from '../db/db.ts'
+import { type Db, guard, type Statement } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { accountExists } from '../ledger/accounts.ts'
 import { notRestored } from '../ledger/restored.ts'
@@ -17,7 +17,7 @@ import { insertInvoice } from './create.ts'
 import { stillBound } from './deployment.ts'
 import { eventsOf, insertEvent } from './events.ts'
 import { paymentStatements } from './postings.ts'
-import { DUST_SATOSHI, DUST_USD } from './pricing.ts'
+import { isDust } from './pricing.ts'
 import {
   findInvoice,
   type InvoiceRecord,
@@ -28,6 +28,7 @@ import {
 import { isLive } from './state.ts'
 import { viewOf } from './view.ts'
 import { readChainStates } from './waiting.ts'
+import { endWatch } from './watch-lease.ts'
 
 export interface UnassignedPayment {
   /** What `bursar unassigned assign` takes. */
@@ -114,9 +115,7 @@ export async function assignPayment(ctx: InvoiceContext, input: AssignPayment): 
     ...paymentStatements(payment, after, new Map([[invoice.id, invoice]]), now),
     ...eventsOf(ctx, change).map((event) => insertEvent(invoice.id, event, now)),
     // Whoever watches has to take the lease anew: a step that was read before would take the payment away again.
-    statement('UPDATE lease SET fence = fence + 1, expires_at = 0 WHERE name = ?', [
-      `watch:${payment.chain}`,
-    ]),
+    endWatch(payment.chain),
   ])
   ctx.runtime.log.warn(
     { event: 'payment_assigned', payment: payment.key, account: input.account, invoice: invoice.id },
@@ -186,8 +185,7 @@ async function newInvoice(
   const quote = { ...quoted, priceE8: saleablePrice(asset.symbol, quoted.priceE8) }
   const worth = atomicToUsd(payment.amount, quote.priceE8, asset.decimals)
   const credits = usdToCredits(worth, usdPerCredit)
-  const dust = chain.family === 'bitcoin' ? payment.amount < DUST_SATOSHI : worth < DUST_USD
-  if (dust || credits === 0n)
+  if (isDust(chain.family, { amount: payment.amount, usd: worth }) || credits === 0n)
     throw invalid('This payment is dust: it costs more to collect than it is worth.')
   if (credits > MAX_MICRO) throw invalid('This payment is worth more credits than the ledger can hold.')
   const sale = plainSale(credits, usdPerCredit)

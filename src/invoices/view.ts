@@ -3,6 +3,7 @@ import type { InvoiceView, PaymentView } from '../bursar.ts'
 import { BursarError } from '../errors.ts'
 import { formatCredits, formatDecimal, formatUsd, max } from '../money.ts'
 import type { SignedPayload } from '../signed-invoice.ts'
+import { isoTime } from '../time.ts'
 import { type InvoiceContext, railNamed } from './context.ts'
 import { arrivedInTime, leastPayable, lockIsFilled, onRail } from './pricing.ts'
 import { findInvoice, type InvoiceRecord, type PaymentRecord, paymentsBy } from './records.ts'
@@ -146,8 +147,4 @@ export function unknownInvoice(id: string): BursarError {
   return new BursarError('not_found', `There is no invoice ${JSON.stringify(id).slice(0, 80)}.`, {
     remedy: 'Use the id that create_invoice returned.',
   })
-}
-
-function isoTime(ms: number): string {
-  return new Date(ms).toISOString()
 }

@@ -3,6 +3,7 @@
  * missing; it leaves a row while that lasts, so that every process can tell whoever asks.
  */
 import { type Db, type Statement, statement } from '../db/db.ts'
+import { isoTime } from '../time.ts'
 import { readHalts } from './cursor.ts'
 import type { PaymentRecord, PaymentWait } from './records.ts'
 
@@ -98,8 +99,4 @@ function paymentText(payment: PaymentRecord, state: ChainState | undefined): str
   }
   const confirmations = Math.max(0, Math.min(needed, (state?.height ?? 0) - height + 1))
   return `${confirmations} of ${needed} confirmations`
-}
-
-function isoTime(ms: number): string {
-  return new Date(ms).toISOString()
 }

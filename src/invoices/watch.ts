@@ -12,6 +12,7 @@ import { isStalled } from './crediting.ts'
 import { ensureCursor, type StoredCursor } from './cursor.ts'
 import { halt, settle } from './settle.ts'
 import { type ChainWait, chainWaits, readChainStates } from './waiting.ts'
+import { watchLease } from './watch-lease.ts'
 import { type WatchedAddresses, watchedAddresses } from './watched.ts'
 
 const LEASE_MS = 15_000
@@ -93,7 +94,7 @@ async function loop(
   // holder only waits goes from process to process.
   const untilNext = chain.pollMs + RENEW_MS
   const ttlMs = Math.max(LEASE_MS, untilNext)
-  const wanted = { name: `watch:${chain.id}`, holder: runtime.id('watch'), ttlMs }
+  const wanted = { name: watchLease(chain.id), holder: runtime.id('watch'), ttlMs }
   const onTaken = ({ fence }: Lease): void =>
     runtime.log.info({ chain: chain.id, fence: Number(fence) }, 'watching')
   const kept = keepLease(ctx, wanted, { renewMs: Math.max(LEFT_MS, untilNext), onTaken })

@@ -7,6 +7,7 @@ import type { Arg, Statement } from '../db/db.ts'
 import { statement } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { formatCredits, MAX_MICRO, type MicroCredits, max, min } from '../money.ts'
+import { DAY_MS } from '../time.ts'
 import type { Ledger } from './ledger.ts'
 
 export interface Allowance {
@@ -39,7 +40,6 @@ export interface AllowanceLeft {
   readonly perMonth: MicroCredits | null
 }
 
-const DAY = 86_400_000
 const MOST_MODELS = 200
 
 /** @throws {BursarError} invalid_request */
@@ -92,7 +92,7 @@ const CHANGE_ALLOWANCE = `
 
 /** Columns of a query over `agent g`; `at` is SQL for the time, Unix milliseconds. */
 export function standingColumns(at: string): string {
-  const today = `s.agent = g.id AND s.day = ${at} - ${at} % ${DAY}`
+  const today = `s.agent = g.id AND s.day = ${at} - ${at} % ${DAY_MS}`
   const month = (more: string): string =>
     `unixepoch(${at} / 1000, 'unixepoch', 'start of month'${more}) * 1000`
   const thisMonth = `s.agent = g.id AND s.day >= ${month('')} AND s.day < ${month(", '+1 month'")}`
@@ -179,7 +179,7 @@ export function allowanceRefusal(standing: AllowanceStanding, wish: Wish): Bursa
     return exceeded('per_month', 'a month', { limit: perMonth, spent: month, required, resetsAt })
   }
   if (perDay !== null && required > (left.perDay ?? 0n)) {
-    const resetsAt = at - (at % DAY) + DAY
+    const resetsAt = at - (at % DAY_MS) + DAY_MS
     return exceeded('per_day', 'a day', { limit: perDay, spent: day, required, resetsAt })
   }
   return null

@@ -1,13 +1,14 @@
 /** What an account has, as it stands now. */
 import type { BalanceView } from '../bursar.ts'
 import { formatCredits, formatDecimal } from '../money.ts'
+import { DAY_MS } from '../time.ts'
 import { getAgent } from './agents.ts'
 import { type AllowanceStanding, leftOf } from './allowance.ts'
 import { unknownAccount } from './errors.ts'
 import type { Balance, Ledger } from './ledger.ts'
 import { NEVER, unbookedLapse } from './lots.ts'
 
-const DAY = 86_400_000n
+const DAY = BigInt(DAY_MS)
 const WINDOW = 7n * DAY
 
 interface BalanceRow {

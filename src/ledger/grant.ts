@@ -5,7 +5,7 @@
 import { guard, type Statement, statement } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { MAX_MICRO, type MicroCredits } from '../money.ts'
-import { unknownAccount } from './errors.ts'
+import { accountExists } from './accounts.ts'
 import { expireLots, NEVER, settleLots } from './lots.ts'
 
 export interface Grant {
@@ -31,7 +31,7 @@ export function grantStatements({ ref, account, credits, kind, expiresAt, at }: 
     throw invalid('A grant must be between zero and a billion credits.')
   const until = expiresAt === null ? NEVER : BigInt(expiresAt)
   return [
-    guard('EXISTS (SELECT 1 FROM account WHERE id = ?)', [account], () => unknownAccount(account)),
+    accountExists(account),
     statement(
       `INSERT INTO posting (ref, phase, kind, account, available, held, book, counter, at)
        SELECT ?1, 0, ?2, ?3, ?4, 0, ?5, -?4, ?6

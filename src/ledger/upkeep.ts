@@ -2,6 +2,7 @@
 import { encodeTime } from 'ulid'
 import { statement } from '../db/db.ts'
 import { watchOutage } from '../outages.ts'
+import { DAY_MS } from '../time.ts'
 import { keepAnswers } from './answers.ts'
 import { expireCredits } from './expire.ts'
 import { lapseHolds } from './lapse.ts'
@@ -10,7 +11,7 @@ import { keepSealed } from './sealer.ts'
 
 const EVERY_MS = 15_000
 /** A retry looks for its operation within minutes. */
-const OPERATION_KEPT_MS = 86_400_000
+const OPERATION_KEPT_MS = DAY_MS
 /** Of one commit: after a day of many, others do not wait for it. */
 const PAGE = 1_000n
 

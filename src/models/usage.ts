@@ -5,6 +5,7 @@ import { priceInWords } from '../credits/prices.ts'
 import type { Db } from '../db/db.ts'
 import { invalid } from '../errors.ts'
 import { formatCredits } from '../money.ts'
+import { isoTime } from '../time.ts'
 
 const DEFAULT_LIMIT = 20
 const MAX_LIMIT = 100
@@ -111,8 +112,4 @@ function timeOf(text: string | undefined, name: string): bigint | null {
 /** A receipt's id begins with the time at which its hold was asked for: what is older is not even read. */
 function firstIdOf(since: bigint): string {
   return `hold_${encodeTime(Math.max(0, Number(since) - LONGEST_WAIT_MS), 10)}`
-}
-
-function isoTime(ms: bigint): string {
-  return new Date(Number(ms)).toISOString()
 }
