@@ -8,7 +8,7 @@ import envPaths from 'env-paths'
 import { type ParseError, parse, printParseErrorCode, visit } from 'jsonc-parser'
 import type { z } from 'zod'
 import { type ConfigFile, configSchema } from './config-schema.ts'
-import { BursarError } from './errors.ts'
+import { BursarError, invalidConfig } from './errors.ts'
 import { escapePath, fileUrl } from './files.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -69,7 +69,7 @@ function dataFolder(given: string | undefined, cwd: string): string {
   if (given !== undefined) return resolve(cwd, given)
   const { data } = envPaths('bursar', { suffix: '' })
   if (isAbsolute(data)) return data
-  throw broken(
+  throw invalidConfig(
     'There is no data folder: HOME (or XDG_DATA_HOME) is empty or no absolute path.',
     'Set BURSAR_DATA to the folder for keys, databases and locks.',
   )
@@ -93,7 +93,7 @@ export function parseConfig(
   const raw: unknown = parse(written, errors, { allowTrailingComma: true })
   const first = errors[0]
   if (first) {
-    throw broken(
+    throw invalidConfig(
       `${origin} is not valid JSON: ${printParseErrorCode(first.error)} in line ${lineAt(written, first.offset)}.`,
       'Correct that line.',
     )
@@ -102,14 +102,14 @@ export function parseConfig(
   const missing: string[] = []
   const filled = fillVariables(raw, { env, left, missing }, '')
   if (missing.length > 0) {
-    throw broken(
+    throw invalidConfig(
       `${origin} names environment variables that are not set: ${missing.join('; ')}.`,
       'Set them, or remove the fields.',
     )
   }
   const checked = configSchema.safeParse(filled)
   if (!checked.success) {
-    throw broken(
+    throw invalidConfig(
       `${origin} has ${describeIssues(checked.error)}.`,
       'Correct these fields; bursar.config.schema.json says what each one takes.',
     )
@@ -132,7 +132,7 @@ function refuseRepeated(text: string, origin: string): void {
       onObjectProperty(name, offset) {
         const names = open.at(-1)
         if (names?.has(name)) {
-          throw broken(
+          throw invalidConfig(
             `${origin} has the field ${JSON.stringify(name).slice(0, 80)} twice in one place: again in line ${lineAt(text, offset)}.`,
             'Make one of both.',
           )
@@ -154,7 +154,7 @@ export function databaseUrl(given: string | undefined, base: string, fallback: s
   if (/^(https?|libsql|wss?):\/\//.test(given)) return given
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(given)?.[1]
   if (scheme !== undefined && scheme !== 'file') {
-    throw broken(
+    throw invalidConfig(
       `The database is a ${scheme}:// URL, which Bursar does not speak.`,
       'Give BURSAR_DB (or database in the configuration) a path, or a file:, http(s):// or libsql:// URL.',
     )
@@ -211,7 +211,7 @@ function nonEmpty(env: Environment, key: string): string | undefined {
   const value = env[key]
   if (value === undefined || value === '') return undefined
   if (/\$\{[^}]*\}/.test(value)) {
-    throw broken(
+    throw invalidConfig(
       `The environment variable ${key} is the literal text ${value.slice(0, 60)}: whatever starts Bursar did not fill it in.`,
       `Set ${key} where the client is started, or write its value into the client's configuration.`,
     )
@@ -230,7 +230,7 @@ const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'
 
 function logLevelOf(text = 'warn'): string {
   if (LOG_LEVELS.includes(text)) return text
-  throw broken(
+  throw invalidConfig(
     `BURSAR_LOG must be one of ${LOG_LEVELS.join(', ')}, got ${JSON.stringify(text.slice(0, 40))}.`,
     'Set it to one of these, or leave it out: warn.',
   )
@@ -240,7 +240,7 @@ function portOf(text: string | undefined): number {
   if (text === undefined) return 8402
   const port = Number(text)
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw broken(
+    throw invalidConfig(
       `PORT must be a number from 0 to 65535, got ${JSON.stringify(text)}.`,
       'Set PORT to a free port.',
     )
@@ -251,7 +251,7 @@ function portOf(text: string | undefined): number {
 function adminToken(text: string | undefined): Pick<Settings, 'adminToken'> {
   if (text === undefined) return {}
   if (/^[\x21-\x7e]{16,}$/.test(text)) return { adminToken: text }
-  throw broken(
+  throw invalidConfig(
     'BURSAR_ADMIN_TOKEN is too short to be a secret, or holds spaces.',
     'Use 16 random characters or more, such as: openssl rand -hex 24',
   )
@@ -301,8 +301,4 @@ function pathText(path: readonly PropertyKey[]): string {
 
 function lowerFirst(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1)
-}
-
-function broken(message: string, remedy: string): BursarError {
-  return new BursarError('invalid_config', message, { remedy })
 }

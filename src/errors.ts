@@ -95,3 +95,8 @@ export function toBursarError(thrown: unknown): BursarError {
 export function invalid(message: string, fields: ErrorFields = {}): BursarError {
   return new BursarError('invalid_request', message, { remedy: 'Correct it and try again.', ...fields })
 }
+
+/** @param remedy what the seller, or the owner of the purse, changes */
+export function invalidConfig(message: string, remedy: string, cause?: unknown): BursarError {
+  return new BursarError('invalid_config', message, { remedy, cause })
+}

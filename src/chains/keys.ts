@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import { createBase58check, hex } from '@scure/base'
 import { HDKey } from '@scure/bip32'
-import { BursarError, invalid } from '../errors.ts'
+import { invalid, invalidConfig } from '../errors.ts'
 import { isWellKnownKey } from './well-known-keys.ts'
 
 /** What the key is for: each kind reads it at another place of the tree and writes other addresses. */
@@ -76,7 +76,7 @@ export function parseAccountKey({ text, field, kind, main }: ParseKey): ReceiveK
   const branch = prefix === '' ? node : node.deriveChild(0)
   const fingerprint = fingerprintOf(branch, kind)
   if (main && isWellKnownKey(fingerprint)) {
-    throw broken(
+    throw invalidConfig(
       `${field} belongs to a well-known test mnemonic: anyone could take what is paid to it.`,
       'Use the extended public key of a wallet of your own; test keys are for test networks.',
     )
@@ -111,7 +111,7 @@ function publicKeyAt(branch: HDKey, index: number): Uint8Array {
 function refusePrivate(key: string, field: string): void {
   const what = privateLooks(key)
   if (what === null) return
-  throw broken(
+  throw invalidConfig(
     `${field} looks like ${what}. Bursar takes public keys only and has not kept it.`,
     'Export the extended PUBLIC key (xpub) of the account from your wallet: Ledger Live under Advanced, Trezor ' +
       'Suite under Show public key, Sparrow under Settings. Remove the secret from wherever it was written.',
@@ -133,50 +133,57 @@ function decode(key: string, field: string): { node: HDKey; version: Version } {
   try {
     bytes = base58check.decode(key)
   } catch {
-    throw broken(
+    throw invalidConfig(
       `${field} is not an extended public key: its characters or its checksum are wrong.`,
       `${expected} Copy it again, whole.`,
     )
   }
-  if (bytes.length !== 78) throw broken(`${field} is not an extended public key.`, expected)
+  if (bytes.length !== 78) throw invalidConfig(`${field} is not an extended public key.`, expected)
   // The byte before a private key is zero, whatever the version claims (BIP-32, Serialization format).
   if (bytes[45] === 0) refusePrivate('xprv', field)
   const code = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)
   const version = PUBLIC.get(code)
-  if (!version) throw broken(`${field} is an extended key of a kind that Bursar does not know.`, expected)
+  if (!version)
+    throw invalidConfig(`${field} is an extended key of a kind that Bursar does not know.`, expected)
   try {
     // The library accepts only the version it is told, and checks that the key is a point on the curve.
     return { node: HDKey.fromExtendedKey(key, { private: 0, public: code }), version }
   } catch {
-    throw broken(`${field} is not a valid extended public key (BIP-32).`, `${expected} Export it again.`)
+    throw invalidConfig(
+      `${field} is not a valid extended public key (BIP-32).`,
+      `${expected} Export it again.`,
+    )
   }
 }
 
 function refuseVersion(version: Version, { field, kind, main }: Omit<ParseKey, 'text'>): void {
   const { name, script } = version
   if (main && !version.main) {
-    throw broken(
+    throw invalidConfig(
       `${field} is a ${name}, a key of a test network, and this is a main network.`,
       `Export the key from a wallet on the main network: it starts with ${kind === 'p2wpkh' ? 'xpub or zpub' : 'xpub'}.`,
     )
   }
   if (script === 'multisig') {
-    throw broken(`${field} is a ${name}, one key of several.`, 'Use the key of a single-signature account.')
+    throw invalidConfig(
+      `${field} is a ${name}, one key of several.`,
+      'Use the key of a single-signature account.',
+    )
   }
   if (kind === 'evm' && script !== 'any') {
-    throw broken(
+    throw invalidConfig(
       `${field} is a ${name}, a Bitcoin key.`,
       "Export the xpub of an Ethereum account, m/44'/60'/0'.",
     )
   }
   if (script === 'p2sh-p2wpkh') {
-    throw broken(
+    throw invalidConfig(
       `${field} is a ${name}: its wallet looks for nested segwit addresses, which Bursar does not write.`,
       "Make a native segwit account (m/84'/0'/0') and export its xpub or zpub.",
     )
   }
   if (kind === 'p2tr' && script === 'p2wpkh') {
-    throw broken(
+    throw invalidConfig(
       `${field} is a ${name}, a native segwit key, and the script is p2tr.`,
       "Export the xpub of a taproot account (m/86'/0'/0'), or set the script to p2wpkh.",
     )
@@ -193,7 +200,7 @@ function branchPrefix(node: HDKey, { field, kind }: Pick<ParseKey, 'field' | 'ki
       ? "the account m/44'/60'/0' (depth 3), or its receiving branch m/44'/60'/0'/0 (depth 4)"
       : `the account m/${purpose}'/0'/0' (depth 3)`
   const child = node.index >= HARDENED ? `${node.index - HARDENED}'` : String(node.index)
-  throw broken(
+  throw invalidConfig(
     `${field} is a key at depth ${node.depth}, child ${child}; expected ${expected}.`,
     'Export the extended public key of the account, as wallets do by default.',
   )
@@ -201,8 +208,4 @@ function branchPrefix(node: HDKey, { field, kind }: Pick<ParseKey, 'field' | 'ki
 
 function sha256(bytes: Uint8Array): Uint8Array {
   return createHash('sha256').update(bytes).digest()
-}
-
-function broken(message: string, remedy: string): BursarError {
-  return new BursarError('invalid_config', message, { remedy })
 }

@@ -5,7 +5,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { linkSync, readFileSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { BursarError } from '../errors.ts'
+import { invalidConfig } from '../errors.ts'
 import { makeFolder } from '../files.ts'
 import type { Runtime } from '../runtime.ts'
 import { payeeOf } from '../signed-invoice.ts'
@@ -37,7 +37,8 @@ export function tillKeyPath(dataDir: string): string {
 export function openTillKey({ dataDir, path, runtime }: OpenTillKey): TillKey {
   const file = path ?? tillKeyPath(dataDir)
   const pem = readText(file) ?? (path === undefined ? create(dataDir, file, runtime) : null)
-  if (pem === null) throw broken(`There is no till key at ${file}.`, 'Give the path of a PKCS#8 PEM file.')
+  if (pem === null)
+    throw invalidConfig(`There is no till key at ${file}.`, 'Give the path of a PKCS#8 PEM file.')
   if (path === undefined) refuseOpenMode(file)
   return parse(pem, file)
 }
@@ -48,10 +49,16 @@ function parse(pem: string, file: string): TillKey {
     key = createPrivateKey(pem)
   } catch {
     // The parser's own words could repeat a part of the key.
-    throw broken(`${file} holds no readable private key.`, 'Restore the file from a backup (PKCS#8, PEM).')
+    throw invalidConfig(
+      `${file} holds no readable private key.`,
+      'Restore the file from a backup (PKCS#8, PEM).',
+    )
   }
   if (key.asymmetricKeyType !== 'ed25519') {
-    throw broken(`${file} holds another kind of key.`, 'The till signs with an Ed25519 key (PKCS#8, PEM).')
+    throw invalidConfig(
+      `${file} holds another kind of key.`,
+      'The till signs with an Ed25519 key (PKCS#8, PEM).',
+    )
   }
   return { key, payee: payeeOf(key) }
 }
@@ -72,7 +79,7 @@ function create(dataDir: string, file: string, runtime: OpenTillKey['runtime']):
     linkSync(draft, file)
   } catch (cause) {
     if (codeOf(cause) !== 'EEXIST') {
-      throw broken(`Cannot create the till's key ${file}.`, 'Make the data folder writable.', cause)
+      throw invalidConfig(`Cannot create the till's key ${file}.`, 'Make the data folder writable.', cause)
     }
   } finally {
     removeIfThere(draft)
@@ -85,7 +92,7 @@ function readText(file: string): string | null {
     return readFileSync(file, 'utf8')
   } catch (cause) {
     if (codeOf(cause) === 'ENOENT') return null
-    throw broken(
+    throw invalidConfig(
       `Cannot read the till's key ${file}.`,
       'Make it readable for the user that runs Bursar.',
       cause,
@@ -95,7 +102,7 @@ function readText(file: string): string | null {
 
 function refuseOpenMode(file: string): void {
   if (process.platform === 'win32' || (statSync(file).mode & 0o077) === 0) return
-  throw broken(`The till's key ${file} can be read by other users.`, `Run: chmod 600 ${file}`)
+  throw invalidConfig(`The till's key ${file} can be read by other users.`, `Run: chmod 600 ${file}`)
 }
 
 function removeIfThere(file: string): void {
@@ -108,8 +115,4 @@ function removeIfThere(file: string): void {
 
 function codeOf(thrown: unknown): string | undefined {
   return (thrown as NodeJS.ErrnoException).code
-}
-
-function broken(message: string, remedy: string, cause?: unknown): BursarError {
-  return new BursarError('invalid_config', message, { remedy, cause })
 }

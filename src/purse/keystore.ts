@@ -9,7 +9,7 @@ import { dirname } from 'node:path'
 import * as Keystore from 'ox/Keystore'
 import type { Hex } from 'viem'
 import { z } from 'zod'
-import { BursarError } from '../errors.ts'
+import { BursarError, invalidConfig } from '../errors.ts'
 import { makeFolder } from '../files.ts'
 
 const hex = (bytes?: number) =>
@@ -125,13 +125,13 @@ export async function readKeystore(path: string, password: string): Promise<Hex>
     privateKey = Keystore.decrypt(keystore, await keyOf(keystore, password))
   } catch {
     // Not passed on as a cause: the library's error may hold what it worked on.
-    throw broken(
+    throw invalidConfig(
       `The password does not open the keystore ${path}, or the file is damaged.`,
       'Check the password in purse.wallet; restore the file from a backup if it is right.',
     )
   }
   if (privateKey.length !== 66) {
-    throw broken(
+    throw invalidConfig(
       `The keystore ${path} holds ${(privateKey.length - 2) / 2} bytes, an EVM key has 32.`,
       'Export the key again from the wallet that made the file.',
     )
@@ -150,7 +150,7 @@ function parseKeystore(path: string): KeystoreFile {
   try {
     text = readFileSync(path, 'utf8')
   } catch (cause) {
-    throw broken(
+    throw invalidConfig(
       `Cannot read the keystore ${path} (${(cause as NodeJS.ErrnoException).code ?? 'unknown reason'}).`,
       'Give the path of a readable file in purse.wallet.keystore, or make one: bursar wallet create.',
     )
@@ -158,7 +158,7 @@ function parseKeystore(path: string): KeystoreFile {
   const parsed = keystoreSchema.safeParse(safeJson(text))
   if (!parsed.success) {
     const where = parsed.error.issues[0]?.path.join('.') || 'the file'
-    throw broken(
+    throw invalidConfig(
       `${path} is not a Web3 Secret Storage v3 keystore: ${where} is missing or has an unexpected form.`,
       'Use the JSON file that geth, MetaMask, foundry or `bursar wallet create` wrote.',
     )
@@ -203,10 +203,6 @@ function safeJson(text: string): unknown {
   } catch {
     return null
   }
-}
-
-function broken(message: string, remedy: string): BursarError {
-  return new BursarError('invalid_config', message, { remedy })
 }
 
 function occupied(path: string, cause: Error): BursarError {

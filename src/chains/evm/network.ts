@@ -5,7 +5,7 @@
  */
 import { getAddress, isAddress, type PublicClient } from 'viem'
 import type { EvmChainConfig } from '../../config-schema.ts'
-import { BursarError } from '../../errors.ts'
+import { invalidConfig } from '../../errors.ts'
 import type { Asset, MicroUsd } from '../../money.ts'
 import type { Runtime } from '../../runtime.ts'
 import { type ConfirmationRows, checkConfirmations, confirmationsFor } from '../confirmations.ts'
@@ -84,14 +84,14 @@ function chainIdOf(id: string, { chain_id }: EvmChainConfig): number {
   const named = presetByName(id)
   const chainId = chain_id ?? named?.chainId
   if (chainId === undefined) {
-    throw broken(
+    throw invalidConfig(
       `chains.${id}.chain_id is missing: ${id} is not a network that Bursar knows.`,
       'Add its EIP-155 chain id, such as 31337 for a local chain.',
     )
   }
   const meant = presetById(chainId)
   if (named && named.chainId !== chainId && isMainNetwork(chainId)) {
-    throw broken(
+    throw invalidConfig(
       `chains.${id}.chain_id is ${chainId}, but ${id} is chain ${named.chainId}.`,
       `Name the chain ${meant?.name ?? `chain-${chainId}`}, or leave chain_id out.`,
     )
@@ -101,7 +101,7 @@ function chainIdOf(id: string, { chain_id }: EvmChainConfig): number {
 
 function nativeOf(id: string, { native }: EvmChainConfig, preset: Preset | undefined): Asset {
   if (preset && native !== undefined && native !== preset.native) {
-    throw broken(
+    throw invalidConfig(
       `chains.${id}.native is ${native}, but the coin of ${preset.title} is ${preset.native}.`,
       'Leave native out.',
     )
@@ -120,20 +120,23 @@ function assetsOf(
     const asset = tokenOf(`chains.${id}.tokens.${symbol}`, symbol, token)
     const known = tokens.get(symbol)
     if (known && (known.contract !== asset.contract || known.decimals !== asset.decimals)) {
-      throw broken(
+      throw invalidConfig(
         `chains.${id}.tokens.${symbol} is ${asset.contract}, but ${symbol} on ${preset?.title} is ${known.contract}.`,
         'Leave the entry out, or give the other token a ticker of its own.',
       )
     }
     if (symbol === native.symbol) {
-      throw broken(`chains.${id}.tokens.${symbol} has the ticker of the coin itself.`, 'Leave the entry out.')
+      throw invalidConfig(
+        `chains.${id}.tokens.${symbol} has the ticker of the coin itself.`,
+        'Leave the entry out.',
+      )
     }
     tokens.set(symbol, asset)
   }
   const accepted = config.assets.map((symbol) => {
     const asset = symbol === native.symbol ? native : tokens.get(symbol)
     if (asset) return asset
-    throw broken(
+    throw invalidConfig(
       `chains.${id}.assets: ${symbol} is not known on this chain; known are ${[native.symbol, ...tokens.keys()].join(', ')}.`,
       `Add chains.${id}.tokens.${symbol} with its contract and decimals, or remove it.`,
     )
@@ -148,10 +151,10 @@ function tokenOf(field: string, symbol: string, token: { contract: string; decim
   const plain = digits === digits.toLowerCase() || digits === digits.toUpperCase()
   const lower = token.contract.toLowerCase() as `0x${string}`
   if (!plain && !isAddress(token.contract)) {
-    throw broken(`${field}.contract has a wrong checksum (ERC-55).`, 'Copy the contract again.')
+    throw invalidConfig(`${field}.contract has a wrong checksum (ERC-55).`, 'Copy the contract again.')
   }
   if (lower === POLYGON_COIN) {
-    throw broken(`${field}.contract is Polygon's own coin, not a token.`, 'Accept "POL" instead.')
+    throw invalidConfig(`${field}.contract is Polygon's own coin, not a token.`, 'Accept "POL" instead.')
   }
   return { symbol, decimals: token.decimals, contract: getAddress(lower) }
 }
@@ -161,12 +164,8 @@ function refuseRepeats(id: string, assets: readonly Asset[]): void {
   for (const { symbol, contract } of assets) {
     for (const mark of [symbol, contract]) {
       if (mark === undefined) continue
-      if (seen.has(mark)) throw broken(`chains.${id}.assets has ${mark} twice.`, 'Keep one of them.')
+      if (seen.has(mark)) throw invalidConfig(`chains.${id}.assets has ${mark} twice.`, 'Keep one of them.')
       seen.add(mark)
     }
   }
-}
-
-function broken(message: string, remedy: string): BursarError {
-  return new BursarError('invalid_config', message, { remedy })
 }

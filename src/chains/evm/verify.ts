@@ -1,5 +1,5 @@
 /** Asks the tokens of an EVM chain whether they are what they are taken for. */
-import { BursarError } from '../../errors.ts'
+import { invalidConfig } from '../../errors.ts'
 import type { Asset } from '../../money.ts'
 import { type Call, RpcError } from '../rpc.ts'
 
@@ -21,11 +21,14 @@ export async function verifyTokens({ chain, assets, call, signal }: VerifyTokens
     const field = `chains.${chain}.tokens.${symbol}`
     const code = await call('eth_getCode', [contract, 'latest'], signal)
     if (code === '0x') {
-      throw broken(`${field}: there is no contract at ${contract} on this chain.`, 'Correct the contract.')
+      throw invalidConfig(
+        `${field}: there is no contract at ${contract} on this chain.`,
+        'Correct the contract.',
+      )
     }
     const found = await decimalsOf(contract, call, signal)
     if (found === decimals) continue
-    throw broken(
+    throw invalidConfig(
       found === null
         ? `${field}: the contract at ${contract} does not say its decimals, so it is not an ERC-20 token.`
         : `${field}: the contract at ${contract} has ${found} decimals, ${decimals} were expected.`,
@@ -48,8 +51,4 @@ async function decimalsOf(to: string, call: Call, signal: AbortSignal | undefine
   // An answer without sense is the endpoint's failure, not the token's.
   if (typeof answer !== 'string' || !/^0x[0-9a-f]{64}$/i.test(answer)) throw new TypeError('not a number')
   return Number(answer)
-}
-
-function broken(message: string, remedy: string): BursarError {
-  return new BursarError('invalid_config', message, { remedy })
 }
