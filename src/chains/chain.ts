@@ -46,6 +46,8 @@ export interface Watched {
   has(address: string): boolean
 }
 
+export const NOTHING_WATCHED: Watched = { has: () => false }
+
 /** What one step along a chain found. Everything in it is on the chain whose tip is `tip`. */
 export interface Step {
   readonly cursor: Cursor

@@ -12,8 +12,15 @@
  * - Where no two agree, nothing is read and the log says so; it is asked again from the same cursor.
  */
 import { BursarError } from '../errors.ts'
-import type { Runtime } from '../runtime.ts'
-import type { Block, Cursor, Step, Transfer, Watched } from './chain.ts'
+import {
+  type Block,
+  type Chain,
+  type Cursor,
+  NOTHING_WATCHED,
+  type Step,
+  type Transfer,
+  type Watched,
+} from './chain.ts'
 import {
   ChainMoved,
   type FollowOptions,
@@ -25,104 +32,42 @@ import {
   readStep,
   startAtTip,
 } from './follow.ts'
-import { noEndpoint, unavailable } from './rpc.ts'
+import { noEndpoint, readingChain, unavailable } from './rpc.ts'
+import { type Asked, askTips, type Context, contextOf, type OpenSources } from './tips.ts'
+import { isSame, vouch } from './vouch.ts'
 
-/** One endpoint, and how to read the chain from it. */
-export interface Source<B extends Header> {
-  /** For the log. */
-  readonly host: string
-  /** It failed lately: asked only when no other answers. */
-  resting(): boolean
-  /** It shows more than others do, and is read first. */
-  seesMore(): boolean
-  reader(watched: Watched, signal: AbortSignal | undefined): Reader<B>
-}
+/** What a chain takes from its endpoints together. */
+type Sources = Pick<Chain, 'start' | 'follow' | 'vouch' | 'blockAt'>
 
-export interface Sources {
-  start(signal?: AbortSignal): Promise<Cursor>
-  follow(cursor: Cursor, watched: Watched, signal?: AbortSignal): Promise<Step>
-  /** The keys of those that two endpoints show as they are given, on their best chain; one, where only one answers. */
-  vouch(transfers: readonly Transfer[], signal?: AbortSignal): Promise<ReadonlySet<string>>
-  /** The block at a height, as every endpoint that answers has it; null above the tip. */
-  blockAt(height: number, signal?: AbortSignal): Promise<Block | null>
-}
-
-export interface OpenSources<B extends Header> {
-  readonly sources: readonly Source<B>[]
-  readonly options: FollowOptions
-  readonly runtime: Runtime
-  /**
-   * A tip that has not moved for this long, while another is higher, is that of a node that lags, milliseconds. Longer
-   * than the chain ever takes for a block.
-   */
-  readonly lagMs: number
-}
-
-/** So many times `lagMs` a node that lags still has a say in what is credited. */
-const LAG_SAY = 10
-/** A tip is a small answer: whoever takes longer is passed over for now. */
-const TIP_TIMEOUT_MS = 5_000
 /** Two branches for a moment are the life of a chain; for longer, someone has to look. */
 const DISAGREE_MS = 30_000
-const REPEAT_MS = 300_000
-
-interface Asked<B extends Header> {
-  readonly source: Source<B>
-  readonly reader: Reader<B>
-  readonly tip: Block
-  /** For how long the tip has not moved while another was higher, milliseconds. */
-  readonly stillMs: number
-}
-
-interface Memory<B extends Header> {
-  /** When each source's tip was last seen to move. */
-  readonly moved: Map<Source<B>, { readonly hash: string; readonly at: number }>
-  /** The last height that two sources called final. */
-  finalized: number | null
-  disagreeing: number | null
-}
-
-interface Context<B extends Header> extends OpenSources<B> {
-  readonly memory: Memory<B>
-  /** Logs a state once when it begins, and again from time to time. */
-  readonly say: (level: 'warn' | 'error', event: string, facts: object, text: string) => void
-}
 
 export function openSources<B extends Header>(given: OpenSources<B>): Sources {
   const { sources, options } = given
-  const context: Context<B> = {
-    ...given,
-    memory: { moved: new Map(), finalized: null, disagreeing: null },
-    say: sayer(given.runtime, options.chain),
-  }
+  const context = contextOf(given)
   const [only] = sources
   if (!only) throw new TypeError('a chain has at least one endpoint')
   const alone = sources.length === 1 ? only : null
+  const reading = <T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> =>
+    readingChain(options.chain, signal, run)
   return {
-    async start(signal) {
-      return alone ? startAtTip(alone.reader(NOTHING, signal), options) : start(context, signal)
-    },
-    async follow(cursor, watched, signal) {
-      if (alone) return (await readStep(alone.reader(watched, signal), cursor, options)).step
-      return follow(context, { cursor, watched, signal })
-    },
-    async vouch(transfers, signal) {
-      if (alone) return new Set(transfers.map(({ key }) => key))
-      if (transfers.length === 0) return new Set()
-      const { live, lagging } = await askTips(context, new Set(transfers.map(({ to }) => to)), signal)
-      const say = [...live, ...lagging.filter(({ stillMs }) => stillMs < given.lagMs * LAG_SAY)]
-      const voters = say.map(({ source, reader }) => ({ host: source.host, reader: readingOnce(reader) }))
-      const found = new Set<string>()
-      for (const transfer of transfers) {
-        if (await isVouchedFor(context, voters, transfer, signal)) found.add(transfer.key)
-      }
-      return found
-    },
-    blockAt: (height, signal) => blockAt(context, height, signal),
+    start: (signal) =>
+      reading(signal, () =>
+        alone ? startAtTip(alone.reader(NOTHING_WATCHED, signal), options) : start(context, signal),
+      ),
+    follow: (cursor, watched, signal) =>
+      reading(signal, async () => {
+        if (alone) return (await readStep(alone.reader(watched, signal), cursor, options)).step
+        return follow(context, { cursor, watched, signal })
+      }),
+    vouch: (transfers, signal) =>
+      reading(signal, async () => {
+        if (alone) return new Set(transfers.map(({ key }) => key))
+        return vouch(context, transfers, signal)
+      }),
+    blockAt: (height, signal) => reading(signal, () => blockAt(context, height, signal)),
   }
 }
-
-const NOTHING: Watched = { has: () => false }
 
 interface Follow {
   readonly cursor: Cursor
@@ -260,20 +205,9 @@ function joined<B extends Header>(
   return [...found, ...extra].sort((a, b) => (a.block?.height ?? 0) - (b.block?.height ?? 0))
 }
 
-function isSame(a: Transfer, b: Transfer | undefined): boolean {
-  return (
-    b !== undefined &&
-    a.key === b.key &&
-    a.symbol === b.symbol &&
-    a.to === b.to &&
-    a.amount === b.amount &&
-    a.block?.hash === b.block?.hash
-  )
-}
-
 async function start<B extends Header>(context: Context<B>, signal?: AbortSignal): Promise<Cursor> {
   const { options } = context
-  const { live, ceiling } = await askTips(context, NOTHING, signal)
+  const { live, ceiling } = await askTips(context, NOTHING_WATCHED, signal)
   const within: FollowOptions = ceiling === null ? options : { ...options, ceiling }
   const failures: unknown[] = []
   for (const asked of atLeast(live, ceiling)) {
@@ -292,140 +226,12 @@ async function start<B extends Header>(context: Context<B>, signal?: AbortSignal
   throw disagreement(context, live)
 }
 
-interface Tips<B extends Header> {
-  /** Those that answer and do not lag, in the order in which they are read. */
-  readonly live: readonly Asked<B>[]
-  readonly lagging: readonly Asked<B>[]
-  /** The highest block that two of them know; null where there is only one. */
-  readonly ceiling: number | null
-}
-
-/** @throws {BursarError} chain_unavailable: none answers; invalid_config: none is of the right chain */
-async function askTips<B extends Header>(
-  context: Context<B>,
-  watched: Watched,
-  signal: AbortSignal | undefined,
-): Promise<Tips<B>> {
-  const failures: unknown[] = []
-  const awake = context.sources.filter((source) => !source.resting())
-  let answered = await tipsOf(awake)
-  if (answered.length === 0) {
-    answered = await tipsOf(context.sources.filter((source) => !awake.includes(source)))
-  }
-  if (answered.length === 0) throw noEndpoint(context.options.chain, failures)
-  const now = withLags(context, answered)
-  const live = now.filter(({ stillMs }) => stillMs < context.lagMs)
-  const heights = live.map(({ tip }) => tip.height).sort((a, b) => b - a)
-  return {
-    live: live.sort((a, b) => Number(b.source.seesMore()) - Number(a.source.seesMore())),
-    lagging: now.filter((one) => !live.includes(one)),
-    ceiling: heights[1] ?? null,
-  }
-
-  async function tipsOf(some: readonly Source<B>[]): Promise<Asked<B>[]> {
-    const asked = await Promise.all(
-      some.map((source) => tipOf(source).catch((error) => void failures.push(error))),
-    )
-    signal?.throwIfAborted()
-    return asked.flatMap((one) => (one === undefined ? [] : [one]))
-  }
-
-  async function tipOf(source: Source<B>): Promise<Asked<B>> {
-    const deadline = new AbortController()
-    const cancel = context.runtime.after(TIP_TIMEOUT_MS, () => deadline.abort(new Error('no tip in time')))
-    const within = signal ? AbortSignal.any([signal, deadline.signal]) : deadline.signal
-    try {
-      const tip = await source.reader(watched, within).tip()
-      return { source, tip, reader: source.reader(watched, signal), stillMs: 0 }
-    } finally {
-      cancel()
-    }
-  }
-}
-
-/** The highest tip never lags, so at least one of them does not. */
-function withLags<B extends Header>(context: Context<B>, answered: readonly Asked<B>[]): Asked<B>[] {
-  const { memory, runtime, lagMs } = context
-  const now = runtime.now()
-  const highest = answered.reduce((top, { tip }) => Math.max(top, tip.height), 0)
-  return answered.map((asked) => {
-    const { source, tip } = asked
-    const known = memory.moved.get(source)
-    if (known?.hash !== tip.hash) memory.moved.set(source, { hash: tip.hash, at: now })
-    const stillMs = known?.hash === tip.hash && tip.height < highest ? now - known.at : 0
-    if (stillMs >= lagMs) {
-      const behind = highest - tip.height
-      const facts = { endpoint: source.host, height: tip.height, behind, still_ms: stillMs }
-      context.say('warn', 'endpoint_lagging', facts, 'A chain endpoint lags and is passed over.')
-    }
-    return { ...asked, stillMs }
-  })
-}
-
-interface Voter<B extends Header> {
-  readonly host: string
-  readonly reader: Reader<B>
-}
-
-/** Keeps the blocks that were read, and what was found in them: many payments may be in one. */
-function readingOnce<B extends Header>(reader: Reader<B>): Reader<B> {
-  const blocks = new Map<number, Promise<B | null>>()
-  const found = new Map<string, Promise<Transfer[]>>()
-  return {
-    ...reader,
-    block: (height) => kept(blocks, height, () => reader.block(height)),
-    transfers: (some, top) =>
-      kept(found, `${top} ${some.map(({ hash }) => hash).join(' ')}`, () => reader.transfers(some, top)),
-  }
-}
-
-function kept<K, V>(known: Map<K, V>, key: K, read: () => V): V {
-  const value = known.get(key) ?? read()
-  known.set(key, value)
-  return value
-}
-
-async function isVouchedFor<B extends Header>(
-  context: Context<B>,
-  voters: readonly Voter<B>[],
-  transfer: Transfer,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  const yes: string[] = []
-  const no: string[] = []
-  for (const { reader, host } of voters) {
-    if (yes.length >= 2) break
-    try {
-      const answers = (await showsTransfer(reader, transfer)) ? yes : no
-      answers.push(host)
-    } catch (error) {
-      signal?.throwIfAborted()
-      if (error instanceof ChainMoved) no.push(host)
-    }
-  }
-  if (yes.length >= 2 || (yes.length === 1 && no.length === 0)) return true
-  const facts = { payment: transfer.key, confirmed_by: yes, denied_by: no }
-  context.say('error', 'payment_unconfirmed', facts, 'The endpoints do not confirm a payment: it waits.')
-  return false
-}
-
-async function showsTransfer<B extends Header>(reader: Reader<B>, transfer: Transfer): Promise<boolean> {
-  const { block } = transfer
-  if (block === null) return false
-  const own = await reader.block(block.height)
-  if (own?.hash !== block.hash) return false
-  const found = await reader.transfers([own], block.height)
-  if (found.some((one) => isSame(one, transfer))) return true
-  if (reader.sees?.(transfer) ?? true) return false
-  return (await reader.evidence?.(transfer)) ?? false
-}
-
 async function blockAt<B extends Header>(
   context: Context<B>,
   height: number,
   signal: AbortSignal | undefined,
 ): Promise<Block | null> {
-  const { live } = await askTips(context, NOTHING, signal)
+  const { live } = await askTips(context, NOTHING_WATCHED, signal)
   const headers = await Promise.all(live.map(({ reader }) => reader.header(height)))
   const [first] = headers
   if (headers.every((header) => header?.hash === first?.hash)) return first ?? null
@@ -446,18 +252,6 @@ function disagreement<B extends Header>(context: Context<B>, live: readonly Aske
   }
   const what = 'its endpoints do not agree on its blocks or on what is in them.'
   return unavailable(options.chain, what, undefined, 'endpoints_disagree')
-}
-
-function sayer(runtime: Runtime, chain: string): Context<Header>['say'] {
-  const said = new Map<string, number>()
-  return (level, event, facts, text) => {
-    const topic = `${event} ${JSON.stringify('payment' in facts ? facts.payment : '')}`
-    const last = said.get(topic)
-    if (last !== undefined && runtime.now() - last < REPEAT_MS) return
-    if (said.size > 1_000) said.clear()
-    said.set(topic, runtime.now())
-    runtime.log[level]({ event, chain, ...facts }, text)
-  }
 }
 
 function lower(a: number | null, b: number | null): number | null {

@@ -142,7 +142,7 @@ describe('what cannot be sold', () => {
     [{ credits: '0.05' }, 'invalid_request', /too little to be paid on local:ETH/],
     [{ rail: 'bitcoin:BTC', credits: '2' }, 'invalid_request', /too little to be paid on bitcoin:BTC/],
     [{ pack: 'small' }, 'invalid_request', /one of: a pack/],
-    [{ account: 'nobody' }, 'not_found', /no such account/],
+    [{ account: 'nobody' }, 'not_found', /no account/],
     [{ idempotencyKey: '' }, 'invalid_request', /idempotency key/],
     [{ idempotencyKey: 'a b' }, 'invalid_request', /idempotency key/],
   ])('%o is a clear error, and uses up nothing', async (over, code, message) => {

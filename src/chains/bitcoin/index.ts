@@ -5,12 +5,13 @@ import type { BitcoinChainConfig } from '../../config-schema.ts'
 import { BursarError, invalid } from '../../errors.ts'
 import type { Asset } from '../../money.ts'
 import type { Runtime } from '../../runtime.ts'
-import type { Chain, EndpointReport, Recipient } from '../chain.ts'
+import { type Chain, type EndpointReport, NOTHING_WATCHED, type Recipient } from '../chain.ts'
 import { checkConfirmations, confirmationsFor } from '../confirmations.ts'
 import type { FollowOptions } from '../follow.ts'
 import type { ReceiveKey } from '../keys.ts'
 import { readingChain } from '../rpc.ts'
-import { openSources, type Source } from '../together.ts'
+import type { Source } from '../tips.ts'
+import { openSources } from '../together.ts'
 import { caip2Of, FINALITY_BLOCKS, PRESETS, type Preset } from './presets.ts'
 import { openBitcoinRpc } from './rpc.ts'
 import { type BitcoinBlock, bitcoinReader, type MempoolMemory } from './transfers.ts'
@@ -53,7 +54,6 @@ export function bitcoinChain({ id, config, script, key, runtime }: BitcoinChainO
       reader: (watched, signal) => bitcoinReader({ chain: id, addresses, call, memory, watched, signal }),
     }
   })
-  const sources = openSources({ sources: each, options, runtime, lagMs: LAG_MS })
   const recipient = (index: number): Recipient => ({
     address: addressOf(key.publicKey(index), script, addresses),
     path: key.path(index),
@@ -80,11 +80,7 @@ export function bitcoinChain({ id, config, script, key, runtime }: BitcoinChainO
       readingChain(id, signal, () =>
         verifyBitcoin({ chain: id, preset, rpc, address: recipient(0).address, signal }),
       ),
-    start: (signal) => readingChain(id, signal, () => sources.start(signal)),
-    follow: (cursor, watched, signal) =>
-      readingChain(id, signal, () => sources.follow(cursor, watched, signal)),
-    vouch: (transfers, signal) => readingChain(id, signal, () => sources.vouch(transfers, signal)),
-    blockAt: (height, signal) => readingChain(id, signal, () => sources.blockAt(height, signal)),
+    ...openSources({ sources: each, options, runtime, lagMs: LAG_MS }),
     endpoints: (signal) => Promise.all(each.map((source) => reportOf(source, signal))),
   }
 }
@@ -109,7 +105,7 @@ function addressOf(publicKey: Uint8Array, script: BitcoinScript, addresses: BTC_
 
 async function reportOf(source: Source<BitcoinBlock>, signal?: AbortSignal): Promise<EndpointReport> {
   try {
-    const { height } = await source.reader({ has: () => false }, signal).tip()
+    const { height } = await source.reader(NOTHING_WATCHED, signal).tip()
     return { endpoint: source.host, height, finalized: null, internal: null }
   } catch {
     signal?.throwIfAborted()

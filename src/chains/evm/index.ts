@@ -3,7 +3,7 @@ import { ECDH } from 'node:crypto'
 import { toHex } from 'viem'
 import { publicKeyToAddress } from 'viem/accounts'
 import { invalid } from '../../errors.ts'
-import type { Chain, EndpointReport, Transfer } from '../chain.ts'
+import { type Chain, type EndpointReport, NOTHING_WATCHED, type Transfer } from '../chain.ts'
 import { ChainMoved, type FollowOptions } from '../follow.ts'
 import type { ReceiveKey } from '../keys.ts'
 import { noEndpoint, readingChain, unavailable } from '../rpc.ts'
@@ -23,7 +23,6 @@ export function evmChain(network: EvmNetwork, key: ReceiveKey): Chain {
   const { id, assets, finalityDepth, rpc, runtime } = network
   const options: FollowOptions = { chain: id, finalityDepth, maxBlocks: MAX_BLOCKS, parallel: PARALLEL }
   const each = openEvmSources(network)
-  const sources = openSources({ sources: each, options, runtime, lagMs: LAG_MS })
   return {
     id,
     family: 'evm',
@@ -43,11 +42,7 @@ export function evmChain(network: EvmNetwork, key: ReceiveKey): Chain {
       return evmUri(network.chainId, asset, address, amount)
     },
     verify: (signal) => readingChain(id, signal, () => rpc.check(signal)),
-    start: (signal) => readingChain(id, signal, () => sources.start(signal)),
-    follow: (cursor, watched, signal) =>
-      readingChain(id, signal, () => sources.follow(cursor, watched, signal)),
-    vouch: (transfers, signal) => readingChain(id, signal, () => sources.vouch(transfers, signal)),
-    blockAt: (height, signal) => readingChain(id, signal, () => sources.blockAt(height, signal)),
+    ...openSources({ sources: each, options, runtime, lagMs: LAG_MS }),
     paidBy: (txid, address, signal) =>
       readingChain(id, signal, () => paidBy(id, each, { txid, address, signal })),
     hasHistory: (address, signal) =>
@@ -88,7 +83,7 @@ async function paidBy(
 async function reportOf(source: EvmSource, signal?: AbortSignal): Promise<EndpointReport> {
   const endpoint = source.host
   try {
-    const reader = source.reader({ has: () => false }, signal)
+    const reader = source.reader(NOTHING_WATCHED, signal)
     const [{ height }, finalized] = await Promise.all([reader.tip(), reader.finalized()])
     if (!source.tracer) return { endpoint, height, finalized, internal: null }
     const block = await reader.block(height)

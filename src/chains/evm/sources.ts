@@ -1,6 +1,6 @@
 /** Each endpoint of an EVM network as a source of its own. */
 import type { Watched } from '../chain.ts'
-import type { Source } from '../together.ts'
+import type { Source } from '../tips.ts'
 import type { EvmNetwork } from './network.ts'
 import { openTracer, type Tracer } from './traces.ts'
 import { type EvmBlock, type EvmReader, evmReader } from './transfers.ts'
