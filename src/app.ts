@@ -37,7 +37,7 @@ import type { CallContext } from './models/reserve.ts'
 import { openRates } from './rates/open.ts'
 import { takeReadings } from './readings.ts'
 import type { Runtime } from './runtime.ts'
-import { openTillLedger } from './till-ledger.ts'
+import { type OpenTillLedger, openTillLedger } from './till-ledger.ts'
 import { HOUR_MS } from './time.ts'
 
 export interface Till {
@@ -173,7 +173,7 @@ function accountService({ signup, http }: ConfigFile, ledger: Ledger, keys: Keyr
 }
 
 /** @throws {BursarError} invalid_config: the database is bound to other keys, networks or prices */
-async function openBoundLedger(given: Parameters<typeof openTillLedger>[0], terms: Terms): Promise<Ledger> {
+async function openBoundLedger(given: OpenTillLedger, terms: Terms): Promise<Ledger> {
   const ledger = await openTillLedger(given)
   try {
     await bindDeployment(ledger, terms)

@@ -5,13 +5,12 @@ import type { Ledger } from './ledger/ledger.ts'
 import { openLedger } from './ledger/open.ts'
 import type { Runtime } from './runtime.ts'
 
-/** Close it with `ledger.db.close()`. */
-export async function openTillLedger({
-  settings,
-  runtime,
-}: {
-  settings: Settings
-  runtime: Runtime
-}): Promise<Ledger> {
+export interface OpenTillLedger {
+  readonly settings: Settings
+  readonly runtime: Runtime
+}
+
+/** Close it with its own `close`, which waits for what is under way. */
+export async function openTillLedger({ settings, runtime }: OpenTillLedger): Promise<Ledger> {
   return openLedger({ db: await openDb({ url: settings.database, runtime }), runtime })
 }

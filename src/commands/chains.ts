@@ -1,11 +1,11 @@
 /** `bursar chains`: what the till knows about its chains, and how a halted one goes on. */
 import type { Command } from 'commander'
 import { openChains } from '../chains/index.ts'
-import { openDb } from '../db/client.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { type ChainReport, reportChain, resumeChain } from '../invoices/resume.ts'
 import { action, type Registers } from './command.ts'
 import { counted } from './counted.ts'
+import { withDb } from './ledger.ts'
 
 interface ResumeOptions {
   readonly from?: string
@@ -20,19 +20,16 @@ export const chains: Registers = (program, shell) => {
     .action(
       action(
         shell,
-        async ({ settings, runtime, signal, answer }) => {
-          const db = await openDb({ url: settings.database, runtime })
-          try {
+        (context) =>
+          withDb(context, async (db) => {
+            const { settings, runtime, signal } = context
             const all = openChains({ config: settings.config, runtime })
             const reports = await Promise.all(all.map((chain) => reportChain({ db, runtime }, chain, signal)))
-            answer(
+            context.answer(
               { chains: reports.map(wireReport) },
               reports.map(reportLines).join('\n') || 'No chains are configured.',
             )
-          } finally {
-            await db.close()
-          }
-        },
+          }),
         { quiet: true },
       ),
     )
@@ -43,12 +40,12 @@ export const chains: Registers = (program, shell) => {
     .option('--from <height>', 'the last block before the fork, if the chain is still forked')
     .description('credit again on a chain that was halted')
     .action(
-      action(shell, async ({ settings, runtime, signal, answer }, id: string, options: ResumeOptions) => {
+      action(shell, async (context, id: string, options: ResumeOptions) => {
+        const { settings, runtime, signal, answer } = context
         const chain = openChains({ config: settings.config, runtime }).find((each) => each.id === id)
         if (!chain) throw unknownChain(id)
         const from = options.from === undefined ? {} : { from: heightOf(options.from) }
-        const db = await openDb({ url: settings.database, runtime })
-        try {
+        await withDb(context, async (db) => {
           const resumed = await resumeChain({ db, runtime }, chain, { ...from, signal })
           answer(
             { chain: id, ...resumed },
@@ -56,9 +53,7 @@ export const chains: Registers = (program, shell) => {
               ? `${id} goes on. Everything above block ${resumed.height} is read again; what left the chain is taken back.`
               : `${id} goes on from block ${resumed.height}: the fork is gone.`,
           )
-        } finally {
-          await db.close()
-        }
+        })
       }),
     )
 }

@@ -1,11 +1,10 @@
 /** `bursar deployment`: what the database is bound to, and how a human changes it. */
 import { openChains } from '../chains/index.ts'
 import { readCatalogue } from '../credits/packs.ts'
-import { acceptDeployment, readDeployment, type Term, termsOf } from '../invoices/deployment.ts'
+import { acceptDeployment, readDeployment, type Term, type Terms, termsOf } from '../invoices/deployment.ts'
 import { formatUsd } from '../money.ts'
-import { openTillLedger } from '../till-ledger.ts'
-import { action, type Registers } from './command.ts'
-import { table } from './ledger.ts'
+import { action, type Context, type Registers } from './command.ts'
+import { table, withDb } from './ledger.ts'
 
 export const deployment: Registers = (program, shell) => {
   const command = program
@@ -15,41 +14,33 @@ export const deployment: Registers = (program, shell) => {
     .command('show', { isDefault: true })
     .description('show it beside what the configuration says')
     .action(
-      action(shell, async ({ settings, runtime, answer }) => {
-        const ledger = await openTillLedger({ settings, runtime })
-        try {
-          const asked = termsOf(termsIn(settings.config, runtime))
-          const recorded = await readDeployment(ledger.db)
-          answer({ recorded, configured: asked }, compare(recorded, asked))
-        } finally {
-          await ledger.close()
-        }
-      }),
+      action(shell, (context) =>
+        withDb(context, async (db) => {
+          const asked = termsOf(termsIn(context))
+          const recorded = await readDeployment(db)
+          context.answer({ recorded, configured: asked }, compare(recorded, asked))
+        }),
+      ),
     )
   command
     .command('accept')
     .description("take the configuration's extended keys and price of a credit from now on")
     .action(
-      action(shell, async ({ settings, runtime, answer }) => {
-        const ledger = await openTillLedger({ settings, runtime })
-        try {
-          const changed = await acceptDeployment(ledger, termsIn(settings.config, runtime))
-          answer(
+      action(shell, (context) =>
+        withDb(context, async (db) => {
+          const changed = await acceptDeployment({ db, runtime: context.runtime }, termsIn(context))
+          context.answer(
             { changed },
             changed.length === 0
               ? 'Nothing differs.'
               : `${changed.map(({ name }) => name).join(', ')} changed. Start every till of this database again.`,
           )
-        } finally {
-          await ledger.close()
-        }
-      }),
+        }),
+      ),
     )
 }
 
-type Config = Parameters<typeof readCatalogue>[0] & Parameters<typeof openChains>[0]['config']
-
-function termsIn(config: Config, runtime: Parameters<typeof openChains>[0]['runtime']) {
+function termsIn({ settings: { config }, runtime }: Context): Terms {
   return { chains: openChains({ config, runtime }), usdPerCredit: readCatalogue(config).usdPerCredit }
 }
 

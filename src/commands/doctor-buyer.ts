@@ -8,7 +8,8 @@ import { purseConfig } from '../purse/settings.ts'
 import { walletAddress } from '../purse/wallet.ts'
 import type { Context } from './command.ts'
 import { counted } from './counted.ts'
-import { type Check, checkRates, tryOpen } from './doctor-rates.ts'
+import { type Check, tryOpen } from './doctor-check.ts'
+import { checkRates } from './doctor-rates.ts'
 import { tillClient } from './till-client.ts'
 
 /** A buyer has no till here: no database is opened, no key made, and chains are only what the purse pays on. */

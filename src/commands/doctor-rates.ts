@@ -7,9 +7,7 @@ import { purseNetworks } from '../purse/open.ts'
 import { openRates } from '../rates/open.ts'
 import type { SourceReport } from '../rates/source.ts'
 import type { Context } from './command.ts'
-
-/** Runs one check; what it throws becomes a finding. */
-export type Check = (name: string, look: () => Promise<string> | string) => Promise<void>
+import { type Check, tryOpen } from './doctor-check.ts'
 
 /** Every accepted asset, and the coins in which a purse pays fees: each source's answer, then the price they make. */
 export async function checkRates(
@@ -53,13 +51,4 @@ function describeAnswer(report: SourceReport, now: number): string {
   return 'problem' in report
     ? `${report.source}: ${report.problem}`
     : `${report.source} ${formatDecimal(report.priceE8, 8, 2)}, ${Math.floor((now - report.at) / 1000)} s old`
-}
-
-/** What cannot be opened has been reported by its own check. */
-export function tryOpen<T>(open: () => T[]): T[] {
-  try {
-    return open()
-  } catch {
-    return []
-  }
 }

@@ -2,12 +2,12 @@
 import { request } from 'undici'
 import type { UpstreamConfig } from '../config-schema.ts'
 import { BursarError } from '../errors.ts'
-import { asRecord, errorCode, type JsonObject, parseObject } from '../models/answer.ts'
+import { asRecord, collector, errorCode, type JsonObject, parseObject } from '../models/answer.ts'
 import { type Models, placed, readModels } from '../models/catalogue.ts'
 import { ANTHROPIC_VERSION } from '../models/chat.ts'
 import type { Context } from './command.ts'
 import { counted } from './counted.ts'
-import { type Check, tryOpen } from './doctor-rates.ts'
+import { type Check, tryOpen } from './doctor-check.ts'
 
 const ANSWER_MS = 10_000
 /** The longest list on sale anywhere is well below. */
@@ -91,7 +91,7 @@ async function listModels(
         signal: AbortSignal.any([signal, limit.signal]),
       },
     )
-    return { status: statusCode, answer: parseObject(await textWithin(body)) }
+    return { status: statusCode, answer: parseObject(await textOf(body)) }
   } catch (cause) {
     throw new BursarError('upstream_error', `${url} does not answer.`, {
       remedy: 'Check base_url and the network.',
@@ -102,15 +102,10 @@ async function listModels(
   }
 }
 
-async function textWithin(body: AsyncIterable<Buffer>): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (size > MAX_LIST_BYTES) throw new Error('The list of models is too long.')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
+async function textOf(body: AsyncIterable<Buffer>): Promise<string> {
+  const whole = collector(MAX_LIST_BYTES)
+  for await (const chunk of body) if (!whole.add(chunk)) throw new Error('The list of models is too long.')
+  return whole.bytes().toString('utf8')
 }
 
 /** Both formats have `data`, with an `id` in each. */

@@ -12,7 +12,8 @@ import { readModels } from '../models/catalogue.ts'
 import { openTillLedger } from '../till-ledger.ts'
 import { action, type Context, type Registers } from './command.ts'
 import { examineBuyer, examinePurse } from './doctor-buyer.ts'
-import { type Check, checkRates, tryOpen } from './doctor-rates.ts'
+import { type Check, tryOpen } from './doctor-check.ts'
+import { checkRates } from './doctor-rates.ts'
 import { checkUpstreams, modelsText } from './doctor-upstreams.ts'
 
 interface Finding {

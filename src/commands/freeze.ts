@@ -1,10 +1,9 @@
 /** `bursar freeze` and `unfreeze`: stop an account or an agent from spending, in every process, at once. */
-import type { Command } from 'commander'
 import { BursarError } from '../errors.ts'
 import { findAccount, freezeAccount } from '../ledger/accounts.ts'
 import { updateAgent } from '../ledger/agents.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { action, type Registers } from './command.ts'
+import { action, type Context, type Registers } from './command.ts'
 import { agentNamed, withLedger } from './ledger.ts'
 
 const WHO = "an account's id or name, an agent's id, or account/agent"
@@ -21,7 +20,7 @@ export const freeze: Registers = (program, shell) => {
     )
 }
 
-export const unfreeze: Registers = (program: Command, shell) => {
+export const unfreeze: Registers = (program, shell) => {
   program
     .command('unfreeze')
     .argument('<who>', WHO)
@@ -36,7 +35,7 @@ export const unfreeze: Registers = (program: Command, shell) => {
 async function set(
   ledger: Ledger,
   who: string,
-  { answer }: { answer(json: object, text: string): void },
+  { answer }: Pick<Context, 'answer'>,
   frozen: boolean,
 ): Promise<void> {
   const what = frozen ? 'is frozen: it cannot spend. What it holds still settles.' : 'can spend again.'

@@ -1,4 +1,6 @@
-/** What the commands about accounts, agents and keys share: the ledger, and how people name things in it. */
+/** What the commands that look into the till's database share, and how people name things in it. */
+import { openDb } from '../db/client.ts'
+import type { Db } from '../db/db.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { type Account, createAccount, findAccount } from '../ledger/accounts.ts'
 import { type Agent, findAgent, getAgent } from '../ledger/agents.ts'
@@ -15,6 +17,15 @@ export async function withLedger(
     await use(ledger)
   } finally {
     await ledger.close()
+  }
+}
+
+export async function withDb({ settings, runtime }: Context, use: (db: Db) => Promise<void>): Promise<void> {
+  const db = await openDb({ url: settings.database, runtime })
+  try {
+    await use(db)
+  } finally {
+    await db.close()
   }
 }
 

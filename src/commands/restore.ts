@@ -2,11 +2,11 @@
 import { resolve } from 'node:path'
 import { openChains } from '../chains/index.ts'
 import { restoreDatabase } from '../db/backup.ts'
-import { openDb } from '../db/client.ts'
 import { BursarError, invalid } from '../errors.ts'
 import { confirmReconciled, type Reconciliation, reconcile } from '../invoices/reconcile.ts'
 import { verifyDatabase } from '../ledger/verify/verify.ts'
 import { action, type Context, type Registers, type Shell } from './command.ts'
+import { withDb } from './ledger.ts'
 
 interface RestoreOptions {
   readonly check?: true
@@ -63,8 +63,7 @@ async function look(shell: Shell, context: Context, { confirm, skip }: RestoreOp
   const { settings, runtime, signal, answer } = context
   const count = Number(skip)
   if (!/^\d+$/.test(skip) || count > 1_000_000) throw invalid('--skip must be a number up to 1000000.')
-  const db = await openDb({ url: settings.database, runtime })
-  try {
+  await withDb(context, async (db) => {
     const chains = openChains({ config: settings.config, runtime })
     const ctx = { db, runtime, chains }
     const options = {
@@ -75,9 +74,7 @@ async function look(shell: Shell, context: Context, { confirm, skip }: RestoreOp
     }
     const found = await (confirm ? confirmReconciled(ctx, options) : reconcile(ctx, options))
     answer(wire(found, count, confirm === undefined), text(found, count, confirm === undefined))
-  } finally {
-    await db.close()
-  }
+  })
 }
 
 function wire(found: Reconciliation, skip: number, frozen: boolean): Record<string, unknown> {

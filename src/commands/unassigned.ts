@@ -8,8 +8,8 @@ import type { InvoiceContext } from '../invoices/context.ts'
 import { openTillKey } from '../invoices/till-key.ts'
 import { assignPayment, listUnassigned, type UnassignedPayment } from '../invoices/unassigned.ts'
 import { openRates } from '../rates/open.ts'
-import { openTillLedger } from '../till-ledger.ts'
 import { action, type Context, type Registers } from './command.ts'
+import { withDb } from './ledger.ts'
 
 interface AssignOptions {
   readonly account?: string
@@ -65,10 +65,8 @@ async function accountOf(db: Db, { account, externalId }: AssignOptions): Promis
   })
 }
 
-async function withInvoices(
-  { settings, runtime }: Context,
-  work: (ctx: InvoiceContext) => Promise<void>,
-): Promise<void> {
+async function withInvoices(context: Context, work: (ctx: InvoiceContext) => Promise<void>): Promise<void> {
+  const { settings, runtime } = context
   const { config } = settings
   const chains = openChains({ config, runtime })
   const rates = openRates({
@@ -77,10 +75,9 @@ async function withInvoices(
     feeds: openEvmNetworks({ config, runtime }),
     runtime,
   })
-  const ledger = await openTillLedger({ settings, runtime })
-  try {
-    await work({
-      db: ledger.db,
+  await withDb(context, (db) =>
+    work({
+      db,
       runtime,
       chains: new Map(chains.map((chain) => [chain.id, chain])),
       rates,
@@ -88,10 +85,8 @@ async function withInvoices(
       tillKey: openTillKey({ dataDir: settings.dataDir, runtime }),
       changes: createChanges(),
       lockMs: config.invoices.lock_minutes * 60_000,
-    })
-  } finally {
-    await ledger.close()
-  }
+    }),
+  )
 }
 
 function line(payment: UnassignedPayment): string {
