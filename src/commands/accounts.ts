@@ -5,6 +5,7 @@ import { createAccount, listAccounts } from '../ledger/accounts.ts'
 import { listAgents } from '../ledger/agents.ts'
 import { getBalance } from '../ledger/balance.ts'
 import { listKeys } from '../ledger/keys.ts'
+import { pageOf } from '../ledger/page.ts'
 import { formatCredits } from '../money.ts'
 import { shellWord } from '../shell-word.ts'
 import { agentTable } from './agents.ts'
@@ -54,13 +55,12 @@ function registerList(group: Command, shell: Shell): void {
     .action(
       action(shell, async (context, options: ListOptions) =>
         withLedger(context, async (ledger) => {
-          const limit = pageSize(options.limit)
           const after = options.after === undefined ? {} : { after: options.after }
           const { externalId } = options
           const named = externalId === undefined ? {} : { externalId }
-          const found = await listAccounts(ledger, { ...named, ...after, limit: limit + 1 })
-          const page = found.slice(0, limit)
-          const next = found.length > limit ? (page.at(-1)?.id ?? null) : null
+          const { page, next } = await pageOf(pageSize(options.limit), (limit) =>
+            listAccounts(ledger, { ...named, ...after, limit }),
+          )
           const rows = page.map((each) => [
             each.id,
             each.externalId ?? '-',

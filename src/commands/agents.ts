@@ -5,6 +5,7 @@ import { wireAgent } from '../http/account-views.ts'
 import { type Agent, createAgent, listAgents, updateAgent } from '../ledger/agents.ts'
 import { type AllowanceChange, leftOf } from '../ledger/allowance.ts'
 import { createKey } from '../ledger/keys.ts'
+import { pageOf } from '../ledger/page.ts'
 import { formatDecimal, type MicroCredits, parseCredits } from '../money.ts'
 import { shellWord } from '../shell-word.ts'
 import { action, type Registers, type Shell } from './command.ts'
@@ -81,11 +82,10 @@ function registerList(group: Command, shell: Shell): void {
       action(shell, async (context, account: string | undefined, options: ListOptions) =>
         withLedger(context, async (ledger) => {
           const whose = account === undefined ? {} : { account: (await accountNamed(ledger, account)).id }
-          const limit = pageSize(options.limit)
           const after = options.after === undefined ? {} : { after: options.after }
-          const found = await listAgents(ledger, { ...whose, ...after, limit: limit + 1 })
-          const page = found.slice(0, limit)
-          const next = found.length > limit ? (page.at(-1)?.id ?? null) : null
+          const { page, next } = await pageOf(pageSize(options.limit), (limit) =>
+            listAgents(ledger, { ...whose, ...after, limit }),
+          )
           const more = next === null ? '' : `\nMore: bursar agents list --after ${next}`
           context.answer(
             { agents: page.map(wireAgent), next_cursor: next },

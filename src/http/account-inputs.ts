@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { BursarError, invalid } from '../errors.ts'
 import type { AllowanceChange } from '../ledger/allowance.ts'
 import type { KeyPrint } from '../ledger/keys.ts'
+import { pageOf } from '../ledger/page.ts'
 import { parseCredits } from '../money.ts'
 
 const name = z.string().min(1).max(80)
@@ -106,11 +107,10 @@ export async function paged<T extends { readonly id: string }>(
   query: z.output<typeof pageQuery>,
   read: (page: { readonly after?: string; readonly limit: number }) => Promise<T[]>,
 ): Promise<{ readonly page: T[]; readonly next_cursor: string | null }> {
-  const { limit: size = String(DEFAULT_PAGE), cursor } = query
-  const limit = Number(size)
-  const rows = await read({ ...(cursor === undefined ? {} : { after: cursor }), limit: limit + 1 })
-  const page = rows.slice(0, limit)
-  return { page, next_cursor: rows.length > limit ? (page.at(-1)?.id ?? null) : null }
+  const { limit: size = DEFAULT_PAGE, cursor } = query
+  const after = cursor === undefined ? {} : { after: cursor }
+  const { page, next } = await pageOf(Number(size), (limit) => read({ ...after, limit }))
+  return { page, next_cursor: next }
 }
 
 export function notThere(what: 'account' | 'agent' | 'key'): BursarError {

@@ -1,17 +1,15 @@
 /** Claims of payments that no endpoint shows by itself, by those whom the invoice concerns. */
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { invoiceId } from '../../tools/fields.ts'
 import { checkInput } from '../../tools/tool.ts'
 import type { InvoiceView, PaymentClaim } from '../bursar.ts'
-import { BursarError } from '../errors.ts'
 import type { ClaimPayment } from '../invoices/claim.ts'
 import type { Runtime } from '../runtime.ts'
 import { jsonOf } from './body.ts'
 import type { Operation } from './operation.ts'
 import { type RateLimiter, rateLimited, rateLimiter } from './rate-limit.ts'
 import { type Authenticate, authenticated, type HttpEnv, onlyMethods } from './security.ts'
-import { signedInvoice } from './till-routes.ts'
+import { knownId, signedInvoice } from './till-routes.ts'
 
 /** Each asks an endpoint several times, which the seller pays for; one that came too early is repeated in a minute. */
 const CLAIMS = { count: 20, perMs: 60_000, burst: 20 }
@@ -54,15 +52,12 @@ export function claimRoutes({ runtime, authenticate, claimPayment }: ClaimRoutes
   const app = new Hono<HttpEnv>()
   app.use('/invoices/:id/claim', onlyMethods('POST'), authenticated(authenticate))
   app.post('/invoices/:id/claim', async (c) => {
-    const id = invoiceId.safeParse(c.req.param('id'))
-    if (!id.success) {
-      throw new BursarError('not_found', 'There is no such invoice.', { remedy: 'Check the id.' })
-    }
+    const id = knownId(c.req.param('id'))
     const input = checkInput({ name: '/v1/invoices/:id/claim', input: claimInput }, await jsonOf(c.req.raw))
     const principal = c.get('principal')
     const whose = principal.scope === 'seller' ? {} : { account: principal.account }
     if (principal.scope !== 'seller') limited(limiter, principal.account)
-    return c.json(await claimPayment({ ...whose, invoice: id.data, ...input }))
+    return c.json(await claimPayment({ ...whose, invoice: id, ...input }))
   })
   return app
 }

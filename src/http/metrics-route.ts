@@ -10,6 +10,7 @@ import {
   challenge,
   type HttpEnv,
   hasKey,
+  keyIn,
   onlyMethods,
   principalOf,
 } from './security.ts'
@@ -61,8 +62,8 @@ async function refusal(
   authorization: string | undefined,
   apiKey: string | undefined,
 ): Promise<BursarError | null> {
-  const shown = /^Bearer +([^\s]+) *$/i.exec(authorization ?? '')?.[1] ?? apiKey ?? ''
-  if (adminToken !== undefined && isSame(shown, adminToken)) return null
+  const shown = keyIn(authorization, apiKey)
+  if (adminToken !== undefined && shown !== null && isSame(shown, adminToken)) return null
   try {
     const { scope } = await principalOf(authenticate, authorization, apiKey)
     if (scope === 'seller') return null

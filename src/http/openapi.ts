@@ -9,7 +9,7 @@ import { accountOperations } from './account-routes.ts'
 import { claimOperations } from './claim-routes.ts'
 import { holdOperations } from './holds-routes.ts'
 import { ANSWER_HEADERS, CHARGED, FIT, REFUSAL_HEADERS } from './openapi-headers.ts'
-import type { Operation } from './operation.ts'
+import { CALL_REFUSALS, type Operation } from './operation.ts'
 import { tillOperations } from './till-routes.ts'
 
 const PROVIDERS = { openai: 'OpenAI', anthropic: 'Anthropic' } as const
@@ -29,17 +29,7 @@ const modelOperations: readonly Operation[] = [
       status: 200,
       headers: [...CHARGED, 'x-bursar-max-tokens', 'x-bursar-left-out'],
       output: anything,
-      errors: [
-        'unknown_model',
-        'unpriced_model',
-        'insufficient_credits',
-        'allowance_exceeded',
-        'frozen',
-        'conflict',
-        'idempotency_conflict',
-        'payload_too_large',
-        'upstream_error',
-      ],
+      errors: CALL_REFUSALS,
     }),
   ),
   {

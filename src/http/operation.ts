@@ -6,6 +6,19 @@ import type { z } from 'zod'
 import type { ErrorCode } from '../errors.ts'
 import type { AnswerHeader } from './openapi-headers.ts'
 
+/** What a paid model call is refused with, whatever route it comes by. */
+export const CALL_REFUSALS: readonly ErrorCode[] = [
+  'unknown_model',
+  'unpriced_model',
+  'insufficient_credits',
+  'allowance_exceeded',
+  'frozen',
+  'conflict',
+  'idempotency_conflict',
+  'payload_too_large',
+  'upstream_error',
+]
+
 export interface Operation {
   /** The operationId, in camel case: `createInvoice`. */
   readonly id: string

@@ -7,13 +7,11 @@ export function problemResponse(
   headers: Record<string, string> = {},
   beside: object = {},
 ): Response {
-  const wait = error.details['retry_after_ms']
   return new Response(JSON.stringify({ ...error.toProblem(), ...beside }), {
     status: error.status,
     headers: {
       'content-type': 'application/problem+json',
       'cache-control': 'no-store',
-      ...(typeof wait === 'number' ? { 'retry-after': String(Math.ceil(wait / 1000)) } : {}),
       ...headers,
     },
   })

@@ -120,8 +120,7 @@ export function principalOf(
   authorization: string | undefined,
   apiKey: string | undefined,
 ): Promise<Principal> {
-  const bearer = /^Bearer +([^\s]+) *$/i.exec(authorization ?? '')
-  const key = bearer?.[1] ?? (apiKey || null)
+  const key = keyIn(authorization, apiKey)
   if (key !== null) return authenticate(key)
   throw new BursarError('unauthorized', 'This needs an API key.', {
     remedy: 'Send "Authorization: Bearer bk_..." or "x-api-key: bk_...".',
@@ -158,9 +157,13 @@ export function authenticated(authenticate: Authenticate): MiddlewareHandler<Htt
   }
 }
 
-/** A key that could be read, whatever it is worth. */
+/** The key that was sent, whatever it is worth; null: none that could be read. */
+export function keyIn(authorization: string | undefined, apiKey: string | undefined): string | null {
+  return /^Bearer +([^\s]+) *$/i.exec(authorization ?? '')?.[1] ?? (apiKey || null)
+}
+
 export function hasKey(authorization: string | undefined, apiKey: string | undefined): boolean {
-  return /^Bearer +[^\s]+ *$/i.test(authorization ?? '') || Boolean(apiKey)
+  return keyIn(authorization, apiKey) !== null
 }
 
 /** An account's key. @throws {BursarError} forbidden: a seller's. */

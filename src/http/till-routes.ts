@@ -17,7 +17,7 @@ import type { Runtime } from '../runtime.ts'
 import { keyedJsonOf, withMembers } from './body.ts'
 import { eventStream } from './events.ts'
 import { CHARGED } from './openapi-headers.ts'
-import type { Operation } from './operation.ts'
+import { CALL_REFUSALS, type Operation } from './operation.ts'
 import {
   type Authenticate,
   authenticated,
@@ -115,17 +115,7 @@ export const tillOperations: readonly Operation[] = [
     idempotent: true,
     headers: CHARGED,
     output: callModel.output,
-    errors: [
-      'unknown_model',
-      'unpriced_model',
-      'insufficient_credits',
-      'allowance_exceeded',
-      'frozen',
-      'conflict',
-      'idempotency_conflict',
-      'payload_too_large',
-      'upstream_error',
-    ],
+    errors: CALL_REFUSALS,
   },
 ]
 
@@ -189,7 +179,8 @@ function fittedAs(header: string | undefined, body: unknown): unknown {
   return withMembers(body, { [FIT_MEMBER]: /^\d{1,8}$/.test(header) ? Number(header) : header })
 }
 
-function knownId(given: string): string {
+/** Of an invoice. @throws {BursarError} not_found: what can be none */
+export function knownId(given: string): string {
   const id = invoiceId.safeParse(given)
   if (id.success) return id.data
   throw new BursarError('not_found', 'There is no such invoice.', { remedy: 'Check the id.' })

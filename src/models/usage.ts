@@ -4,6 +4,7 @@ import type { ListUsage, TokenUsage, UsageEntry, UsagePage } from '../bursar.ts'
 import { priceInWords } from '../credits/prices.ts'
 import type { Db } from '../db/db.ts'
 import { invalid } from '../errors.ts'
+import { pageOf } from '../ledger/page.ts'
 import { formatCredits } from '../money.ts'
 import { isoTime } from '../time.ts'
 
@@ -55,24 +56,25 @@ export async function listUsage(
     })
   }
   const from = timeOf(since, 'since') ?? 0n
-  const rows = await db.query<ReceiptRow>(
-    `SELECT id, model, upstream, state, usage, price, held, charged, started_at, finished_at,
+  const read = (rows: number): Promise<ReceiptRow[]> =>
+    db.query<ReceiptRow>(
+      `SELECT id, model, upstream, state, usage, price, held, charged, started_at, finished_at,
        upstream_request_id, note
      FROM receipt
      WHERE account = ?1 AND id < ?2 AND id >= ?7 AND (?4 IS NULL OR model = ?4) AND started_at >= ?5 AND started_at < ?6
      ORDER BY id DESC LIMIT ?3`,
-    [
-      account,
-      cursor ?? AFTER_EVERY_ID,
-      BigInt(limit + 1),
-      model ?? null,
-      from,
-      timeOf(until, 'until') ?? LAST,
-      firstIdOf(from),
-    ],
-  )
-  const page = rows.slice(0, limit)
-  return { calls: page.map(entryOf), next_cursor: rows.length > limit ? (page.at(-1)?.id ?? null) : null }
+      [
+        account,
+        cursor ?? AFTER_EVERY_ID,
+        BigInt(rows),
+        model ?? null,
+        from,
+        timeOf(until, 'until') ?? LAST,
+        firstIdOf(from),
+      ],
+    )
+  const { page, next } = await pageOf(limit, read)
+  return { calls: page.map(entryOf), next_cursor: next }
 }
 
 function entryOf(row: ReceiptRow): UsageEntry {
