@@ -75,10 +75,19 @@ const EVERYWHERE: readonly ErrorCode[] = [
 
 type Json = Record<string, unknown>
 
+let described: Record<string, Json> | undefined
+
+/** The paths, made when they are first asked for: that takes milliseconds, and anybody may ask. */
+function paths(): Record<string, Json> {
+  if (described) return described
+  described = {}
+  for (const operation of operations)
+    (described[operation.path] ??= {})[operation.method] = describe(operation)
+  return described
+}
+
 /** @param server where this till is: `https://till.example`. */
-export function openapi(version: string, server: string, all: readonly Operation[] = operations): Json {
-  const paths: Record<string, Json> = {}
-  for (const operation of all) (paths[operation.path] ??= {})[operation.method] = described(operation)
+export function openapi(version: string, server: string): Json {
   return {
     openapi: '3.1.0',
     info: {
@@ -91,7 +100,7 @@ export function openapi(version: string, server: string, all: readonly Operation
     },
     servers: [{ url: server }],
     security: [{ bearer: [] }, { apiKey: [] }],
-    paths,
+    paths: paths(),
     components: {
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer', description: 'An API key: bk_...' },
@@ -116,7 +125,7 @@ const PROBLEM: Json = {
   additionalProperties: true,
 }
 
-function described(operation: Operation): Json {
+function describe(operation: Operation): Json {
   const { id, summary, key, body, status, output, headers, media = 'application/json' } = operation
   const parameters = parametersOf(operation)
   return {

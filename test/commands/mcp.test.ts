@@ -122,21 +122,6 @@ describe('bursar mcp with a purse', () => {
     },
   )
 
-  test.each([
-    ['the client closes standard input', (session: McpSession) => session.close()],
-    ['it gets SIGTERM', async (session: McpSession) => void process.kill(session.pid ?? 0, 'SIGTERM')],
-    ['it gets SIGKILL', async (session: McpSession) => void process.kill(session.pid ?? 0, 'SIGKILL')],
-  ])('leaves nothing running when %s', async (_, end) => {
-    const session = await open(stage.stdio())
-    await pay(session)
-    const purse = await stage.purse()
-    const pid = session.pid ?? 0
-    expect(childrenOf(pid)).toEqual([purse?.pid])
-    await end(session)
-    await gone(pid, purse?.pid ?? 0)
-    await session.close()
-  })
-
   test('waits for a purse that ends, and then starts one of its own', async () => {
     const session = await open(stage.stdio())
     const { id } = await ask(session, 'create_invoice', { rail: 'ethereum:USDC', pack: 'starter' })
@@ -180,5 +165,21 @@ describe('bursar mcp with a purse', () => {
       ...invoices,
     )
     expect(paid).toEqual(invoices.map(() => ({ n: 1, credits: 100_000_000 })))
+  })
+
+  // Last: a killed one leaves its lease, and whoever is next would wait until that has lapsed.
+  test.each([
+    ['the client closes standard input', (session: McpSession) => session.close()],
+    ['it gets SIGTERM', async (session: McpSession) => void process.kill(session.pid ?? 0, 'SIGTERM')],
+    ['it gets SIGKILL', async (session: McpSession) => void process.kill(session.pid ?? 0, 'SIGKILL')],
+  ])('leaves nothing running when %s', async (_, end) => {
+    const session = await open(stage.stdio())
+    await pay(session)
+    const purse = await stage.purse()
+    const pid = session.pid ?? 0
+    expect(childrenOf(pid)).toEqual([purse?.pid])
+    await end(session)
+    await gone(pid, purse?.pid ?? 0)
+    await session.close()
   })
 })

@@ -65,7 +65,7 @@ export async function setStage(folder: string, dice: Dice): Promise<Stage> {
       BURSAR_DATA: folder,
       PORT: '0',
       // Starting is most of what a killed program does; what its first, ended life has compiled is not compiled again.
-      NODE_COMPILE_CACHE: join(folder, 'compiled'),
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(folder, 'compiled'),
     }
     const keys = await createKeys(env)
     const errors = openSync(join(folder, 'till.log'), 'a')

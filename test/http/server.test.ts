@@ -8,7 +8,6 @@ import type { Principal } from '../../src/ledger/keys.ts'
 import type { Runtime } from '../../src/runtime.ts'
 import { seededRuntime } from '../support/chance.ts'
 import { connect, GENERATIONS } from '../support/mcp-clients.ts'
-import { inspectorSuite } from '../support/mcp-inspector.ts'
 import { mcpSuite } from '../support/mcp-suite.ts'
 import { type MemoryTill, memoryTill } from '../support/memory-bursar.ts'
 import { testRuntime } from '../support/runtime.ts'
@@ -44,7 +43,8 @@ async function serve(
 
 const bearer = { authorization: 'Bearer bk_of-account-1' }
 
-mcpSuite('MCP over HTTP', { purse: false }, async () => {
+// story/clients.test.ts has all clients ask the program itself.
+mcpSuite('MCP over HTTP', { purse: false, generations: ['2026-07-28'] }, async () => {
   const till = memoryTill()
   const server = await serve(till)
   return {
@@ -99,12 +99,6 @@ describe('HTTP server', () => {
     expect(response.status).toBe(status)
     return body
   }
-
-  inspectorSuite('MCP over HTTP', { purse: false, rail: 'ethereum:ETH' }, () => ({
-    kind: 'http',
-    url: `${server.url}/mcp`,
-    headers: bearer,
-  }))
 
   const ping = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' })
   const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }

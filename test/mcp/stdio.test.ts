@@ -4,22 +4,20 @@ import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { connect } from '../support/mcp-clients.ts'
-import { inspectorSuite } from '../support/mcp-inspector.ts'
 import { mcpSuite } from '../support/mcp-suite.ts'
 import { SECRET } from '../support/memory-bursar.ts'
 
 const SERVER = fileURLToPath(new URL('../support/mcp-stdio-server.ts', import.meta.url))
 const endpoint = { kind: 'stdio', command: process.execPath, args: [SERVER] } as const
 
-mcpSuite('MCP over stdio', { purse: true }, async () => ({
+// story/clients.test.ts has all clients ask the programs themselves.
+mcpSuite('MCP over stdio', { purse: true, generations: ['2026-07-28'] }, async () => ({
   endpoint,
   rail: 'ethereum:ETH',
   pack: 'small',
   model: 'echo',
   tooDear: '1000',
 }))
-
-inspectorSuite('MCP over stdio', { purse: true, rail: 'ethereum:ETH' }, () => endpoint)
 
 describe('MCP over stdio', () => {
   const started: ChildProcessWithoutNullStreams[] = []

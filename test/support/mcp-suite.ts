@@ -200,11 +200,15 @@ export function mcpSuite(
       expect(new Set(invoices.map((invoice) => invoice['id'])).size).toBe(20)
     })
 
-    test('waits for a bounded time, and ends the wait when the caller cancels', async () => {
+    // A second goes by, and the server measures it: one client is enough.
+    test.runIf(generation === '2026-07-28')('waits for a bounded time', async () => {
       const invoice = answered(await session.call('create_invoice', { rail: target.rail, pack: target.pack }))
       const waited = answered(await session.call('await_payment', { invoice: invoice['id'], timeout_s: 1 }))
       expect(waited).toMatchObject({ timed_out: true, invoice: { state: 'open' } })
+    })
 
+    test('ends a wait when the caller cancels', async () => {
+      const invoice = answered(await session.call('create_invoice', { rail: target.rail, pack: target.pack }))
       const caller = new AbortController()
       const cancelled = session.call(
         'await_payment',
