@@ -43,8 +43,6 @@ import { problemResponse } from './problem.ts'
 import { type RateLimiter, rateLimited, rateLimiter } from './rate-limit.ts'
 import { type Authenticate, authenticated, challenge, type HttpEnv, onlyMethods } from './security.ts'
 
-export { accountOperations } from './account-operations.ts'
-
 export interface AccountService {
   readonly ledger: Ledger
   readonly keys: Pick<Keyring, 'forget'>

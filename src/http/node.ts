@@ -1,6 +1,6 @@
 /** Node's own requests and responses, for routes where every microsecond and every streamed byte counts. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Client } from '../models/forward.ts'
+import type { Client } from '../models/streaming.ts'
 import { tooLarge } from './security.ts'
 
 /**

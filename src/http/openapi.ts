@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { type ErrorCode, STATUS } from '../errors.ts'
 import { ENDPOINTS } from '../models/endpoints/index.ts'
-import { accountOperations } from './account-routes.ts'
+import { accountOperations } from './account-operations.ts'
 import { claimOperations } from './claim-routes.ts'
 import { holdOperations } from './holds-routes.ts'
 import { ANSWER_HEADERS, CHARGED, FIT, REFUSAL_HEADERS } from './openapi-headers.ts'

@@ -49,7 +49,8 @@ export interface SettledStep {
 
 /**
  * @throws {BursarError} conflict: the lease was lost, or the step was read from an older cursor;
- *   chain_unavailable: no endpoint could be asked about what is to be credited; database_unavailable. Nothing was written: read on from the stored cursor.
+ *   chain_unavailable: no endpoint could be asked about what is to be credited; database_unavailable. Nothing was
+ *   written: read on from the stored cursor.
  */
 export async function settle(
   ctx: InvoiceContext,

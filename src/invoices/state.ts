@@ -20,8 +20,9 @@
  * | over  | more than the amount arrived                                  |
  * | under | something, but less than the amount, arrived                  |
  *
- * Missing is the amount minus what arrived, never below zero; a view shows no less than what would be credited. A reversed invoice whose payment comes back is
- * processing, then paid, like any other; an expired one that is paid late is paid.
+ * Missing is the amount minus what arrived, never below zero; a view shows no less than what would be credited. A
+ * reversed invoice whose payment comes back is processing, then paid, like any other; an expired one that is paid late
+ * is paid.
  */
 import type { InvoiceState, InvoiceView, PaymentState } from '../bursar.ts'
 import { type Atomic, type MicroCredits, max } from '../money.ts'

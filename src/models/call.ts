@@ -24,8 +24,6 @@ import {
 import type { Settlement } from './settle.ts'
 import { type ChatEnding, completeChat } from './upstream.ts'
 
-export type { CallContext, Caller } from './reserve.ts'
-
 const ROUTE = 'call_model'
 
 /** What a repeated key gets; charge and balance are read afresh, because the ledger has the last word on them. */
@@ -41,8 +39,9 @@ type Stored =
  * Asks a model and charges the account for it, exactly once per idempotency key.
  *
  * @throws {BursarError} unknown_model, unpriced_model, invalid_request, payload_too_large: nothing happened.
- *   insufficient_credits, allowance_exceeded, frozen: nothing was held. conflict: the same key is still running. idempotency_conflict:
- *   the key belongs to another request. upstream_error: the details say what was charged, mostly nothing.
+ *   insufficient_credits, allowance_exceeded, frozen: nothing was held. conflict: the same key is still running.
+ *   idempotency_conflict: the key belongs to another request. upstream_error: the details say what was charged, mostly
+ *   nothing.
  */
 export async function callModel(ctx: CallContext, caller: Caller, input: CallModel): Promise<CallResult> {
   const model = modelOf(ctx.models, input.model)

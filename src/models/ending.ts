@@ -1,7 +1,8 @@
 /** How a call can end, as far as its charge is concerned. */
+import type { IncomingHttpHeaders } from 'node:http'
 import type { TokenCounts } from '../credits/prices.ts'
-import type { Busy } from './answer.ts'
-import type { LostReason } from './exchange.ts'
+import { type Busy, busyOf, errorCode, isWebPage, type JsonObject, requestIdOf } from './answer.ts'
+import type { Exchanged, LostReason } from './exchange.ts'
 
 export interface Completion {
   readonly text: string
@@ -46,4 +47,42 @@ export type Ending =
 /** Nobody worked on it, that is certain: it was never sent, or the upstream said that it had no room for it. */
 export function wasNeverTaken(ending: Ending): boolean {
   return ending.kind === 'unreached' || (ending.kind === 'refused' && ending.busy !== undefined)
+}
+
+/** What an upstream says first. */
+export interface Head {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+}
+
+/** A call that brought no answer of a model has ended so; any other has an answer behind this head. */
+export type Heard =
+  | { readonly ending: Extract<Ending, { kind: 'unreached' | 'refused' | 'lost' }> }
+  | { readonly ending: null; readonly head: Head }
+
+/**
+ * Whether an exchange brought anything to read: not if it brought nothing, a part, a status other than 2xx or a web page.
+ *
+ * @param text of the body, where it is whole; `answer` the same, parsed.
+ */
+export function heard(
+  ended: Exchanged,
+  head: Head | undefined,
+  text: string,
+  answer: JsonObject | null,
+): Heard {
+  if (ended.kind === 'unreached') return { ending: ended }
+  const why = ended.kind === 'lost' ? ended.why : 'disconnect'
+  if (!head) return { ending: { kind: 'lost', why, usage: null, requestId: null } }
+  const { status, headers } = head
+  const requestId = requestIdOf(headers)
+  if (status > 299) {
+    const busy = busyOf(status, answer, headers)
+    const refused = { kind: 'refused', status, code: errorCode(answer), requestId } as const
+    return { ending: busy ? { ...refused, busy } : refused }
+  }
+  if (ended.kind === 'lost') return { ending: { kind: 'lost', why, usage: null, requestId } }
+  return isWebPage(headers, text)
+    ? { ending: { kind: 'refused', status, code: 'html_answer', requestId } }
+    : { ending: null, head }
 }

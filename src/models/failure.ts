@@ -113,7 +113,6 @@ export function withoutAnswer(receipt: string): string {
 /**
  * The same for who speaks to the upstream's own API: what is wrong with the request, as the upstream says it
  * (clients act on it: they shorten a conversation that is too long), and a status that they know how to treat.
- *
  */
 export function rawFailureOf(
   failed: Failed,

@@ -29,8 +29,6 @@ import {
 } from './reserve.ts'
 import type { Client } from './streaming.ts'
 
-export type { Client } from './streaming.ts'
-
 export interface RawCall {
   readonly endpoint: Endpoint
   readonly body: Buffer

@@ -16,7 +16,6 @@ export async function mayCall(
 /** When a model came out is nobody's business here, and both formats want a date. */
 const CREATED_S = 1_735_689_600
 
-/** The list. */
 export function modelList(models: Models, format: Format, offered: (model: string) => boolean): object {
   const data = [...models.values()].flatMap((model) =>
     model && model.upstream.format === format && offered(model.id) ? [described(format, model)] : [],

@@ -61,8 +61,8 @@ export function limitOutput(asked: number | undefined, most: number, name = 'max
  *
  * `prompt_tokens` includes what a cache read and wrote, `completion_tokens` the reasoning (OpenAI API reference, "The
  * chat completion object"); embeddings have no `completion_tokens`. Some compatible servers (xAI, Gemini) count
- * reasoning beside the completion: their own total tells (CLIProxyAPI#5733, any-llm#1290). DeepSeek (`prompt_cache_hit_tokens`) and Moonshot
- * (`cached_tokens`) have names of their own for what a cache read.
+ * reasoning beside the completion: their own total tells (CLIProxyAPI#5733, any-llm#1290). DeepSeek
+ * (`prompt_cache_hit_tokens`) and Moonshot (`cached_tokens`) have names of their own for what a cache read.
  */
 export function readUsage(answer: JsonObject): TokenCounts | null {
   const usage = asRecord(answer['usage'])

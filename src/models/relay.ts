@@ -5,11 +5,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Runtime } from '../runtime.ts'
 import {
-  busyOf,
   collector,
   errorCode,
   isError,
-  isWebPage,
   type JsonObject,
   parseObject,
   plainId,
@@ -17,7 +15,7 @@ import {
   retryAfterMs,
 } from './answer.ts'
 import type { Upstream } from './catalogue.ts'
-import type { Ending } from './ending.ts'
+import { type Ending, type Head, heard } from './ending.ts'
 import type { Endpoint, Plan, StreamMeter } from './endpoints/endpoint.ts'
 import { type Exchange, type Exchanged, exchange } from './exchange.ts'
 import { type Client, createStream, type Stream } from './streaming.ts'
@@ -49,11 +47,6 @@ export interface Relayed {
   readonly retryAfterMs: number | null
   /** The upstream's id of the request, for whoever was answered. */
   readonly idHeaders: Readonly<Record<string, string>>
-}
-
-interface Head {
-  readonly status: number
-  readonly headers: IncomingHttpHeaders
 }
 
 const NO_ANSWER = { streamed: null, bytes: Buffer.alloc(0), answer: null, retryAfterMs: null, idHeaders: {} }
@@ -163,30 +156,17 @@ function idHeaders(headers: IncomingHttpHeaders): Record<string, string> {
 const ID_HEADERS = ['x-request-id', 'request-id'] as const
 
 function wholeAnswer(endpoint: Endpoint, ended: Exchanged, head: Head | undefined, bytes: Buffer): Relayed {
-  if (ended.kind === 'unreached') return { ...NO_ANSWER, ending: ended }
-  if (!head) {
-    const why = ended.kind === 'lost' ? ended.why : 'disconnect'
-    return { ...NO_ANSWER, ending: { kind: 'lost', why, usage: null, requestId: null } }
-  }
-  const { status, headers } = head
-  const requestId = requestIdOf(headers)
   const text = ended.kind === 'complete' ? bytes.toString('utf8') : ''
   const answer = parseObject(text)
-  if (status > 299) {
-    const busy = busyOf(status, answer, headers)
-    const refused = { kind: 'refused', status, code: errorCode(answer), requestId } as const
-    const ending = busy ? { ...refused, busy } : refused
-    return { ...NO_ANSWER, answer, ending, retryAfterMs: retryAfterMs(headers['retry-after']) }
+  const read = heard(ended, head, text, answer)
+  if (read.ending) {
+    const wait = read.ending.kind === 'refused' ? retryAfterMs(head?.headers['retry-after']) : null
+    return { ...NO_ANSWER, answer, ending: read.ending, retryAfterMs: wait }
   }
-  if (ended.kind === 'lost') {
-    return { ...NO_ANSWER, ending: { kind: 'lost', why: ended.why, usage: null, requestId } }
-  }
-  if (isWebPage(headers, text)) {
-    return { ...NO_ANSWER, ending: { kind: 'refused', status, code: 'html_answer', requestId } }
-  }
+  const { status, headers } = read.head
   const usage = answer && endpoint.usageOf(answer)
   const outputBytes = answer && endpoint.outputBytesOf(answer)
-  const id = requestId ?? plainId(answer?.['id'])
+  const id = requestIdOf(headers) ?? plainId(answer?.['id'])
   if (outputBytes !== null) {
     const ending = { kind: 'forwarded', usage, outputBytes, requestId: id } as const
     return { ...NO_ANSWER, bytes, answer, ending, idHeaders: idHeaders(headers) }

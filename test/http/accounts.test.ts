@@ -1,6 +1,7 @@
 /** Accounts, agents and keys over a real server: who may what, what is shown, and what is over at once. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type AccountService, accountOperations } from '../../src/http/account-routes.ts'
+import { accountOperations } from '../../src/http/account-operations.ts'
+import { type AccountService } from '../../src/http/account-routes.ts'
 import { limitedKeys, rateLimiter } from '../../src/http/rate-limit.ts'
 import { type HttpServer, startHttp } from '../../src/http/server.ts'
 import { createKey, generateKey, keyring } from '../../src/ledger/keys.ts'

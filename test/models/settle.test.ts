@@ -2,9 +2,9 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ChatMessage } from '../../src/bursar.ts'
 import { costOf, type Price, worstCase } from '../../src/credits/prices.ts'
+import type { Ending } from '../../src/models/ending.ts'
 import { boundInput, estimateInput } from '../../src/models/meter.ts'
 import { chargeIfLost, settlementOf, type Terms } from '../../src/models/settle.ts'
-import type { Ending } from '../../src/models/upstream.ts'
 
 const count = fc.nat({ max: 1_000_000 })
 const usage = fc.record({ inputTokens: count, outputTokens: count })

@@ -46,7 +46,7 @@ function askAt(baseUrl: string, connectMs = DEADLINE_MS) {
   network = new Agent({ connect: { timeout: connectMs } })
   runtime = testRuntime()
   const model: Model = modelOf(modelsOver(baseUrl), 'per-token')
-  return completeChat({ ...runtime, network }, model.upstream, BODY)
+  return completeChat({ ...runtime, network }, model.upstream, BODY, model.upstream.timeout_ms)
 }
 
 describe('an answer', () => {
