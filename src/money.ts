@@ -17,7 +17,8 @@ export type Atomic = bigint
 export type PriceE8 = bigint
 
 export const MICRO = 1_000_000n
-export const PRICE_SCALE = 100_000_000n
+export const PRICE_DECIMALS = 8
+export const PRICE_SCALE = 10n ** BigInt(PRICE_DECIMALS)
 /** The largest ledger amount accepted anywhere: far above any sale, far below SQLite's 64 bits. */
 export const MAX_MICRO = 1_000_000_000_000_000n
 
@@ -89,6 +90,11 @@ export function formatCredits(value: MicroCredits): string {
 /** USD with at least two decimals, up to six. */
 export function formatUsd(value: MicroUsd): string {
   return formatDecimal(value, 6, 2)
+}
+
+/** A price with at least two decimals, up to eight. */
+export function formatPrice(priceE8: PriceE8): string {
+  return formatDecimal(priceE8, PRICE_DECIMALS, 2)
 }
 
 export function parseCredits(text: string, what = 'credits'): MicroCredits {

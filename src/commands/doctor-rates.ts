@@ -2,7 +2,7 @@
 import type { Chain } from '../chains/chain.ts'
 import { openEvmNetworks } from '../chains/index.ts'
 import { BursarError, toBursarError } from '../errors.ts'
-import { formatDecimal } from '../money.ts'
+import { formatPrice } from '../money.ts'
 import { purseNetworks } from '../purse/open.ts'
 import { openRates } from '../rates/open.ts'
 import type { SourceReport } from '../rates/source.ts'
@@ -35,7 +35,7 @@ export async function checkRates(
       const answers = (await rates.survey(symbol)).map((report) => describeAnswer(report, runtime.now()))
       try {
         const { priceE8, source } = await rates.quote(symbol)
-        return `${formatDecimal(priceE8, 8, 2)} USD (${source})${source === 'fixed' ? '' : `: ${answers.join('; ')}`}`
+        return `${formatPrice(priceE8)} USD (${source})${source === 'fixed' ? '' : `: ${answers.join('; ')}`}`
       } catch (thrown) {
         const { code, message, remedy } = toBursarError(thrown)
         throw new BursarError(code, [message, ...answers].join('\n      '), {
@@ -50,5 +50,5 @@ export async function checkRates(
 function describeAnswer(report: SourceReport, now: number): string {
   return 'problem' in report
     ? `${report.source}: ${report.problem}`
-    : `${report.source} ${formatDecimal(report.priceE8, 8, 2)}, ${Math.floor((now - report.at) / 1000)} s old`
+    : `${report.source} ${formatPrice(report.priceE8)}, ${Math.floor((now - report.at) / 1000)} s old`
 }

@@ -1,7 +1,7 @@
 /** An invoice as buyers, agents and webhooks see it. */
 import type { InvoiceView, PaymentView } from '../bursar.ts'
 import { BursarError } from '../errors.ts'
-import { formatCredits, formatDecimal, formatUsd, max } from '../money.ts'
+import { formatCredits, formatDecimal, formatPrice, formatUsd, max } from '../money.ts'
 import type { SignedPayload } from '../signed-invoice.ts'
 import { isoTime } from '../time.ts'
 import { type InvoiceContext, railNamed } from './context.ts'
@@ -72,7 +72,7 @@ export function buildView(ctx: ViewContext, { invoice, payments, states, now }: 
       amount: missing > 0n ? missing : invoice.amount,
     }),
     rate: {
-      usd: formatDecimal(invoice.priceE8, 8, 2),
+      usd: formatPrice(invoice.priceE8),
       source: invoice.priceSource,
       at: isoTime(invoice.priceAt),
     },

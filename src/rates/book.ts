@@ -2,10 +2,9 @@
  * A price from the two ends of an order book. The middle of the best bid and the best ask is what the market says
  * now, while the last trade of a quiet market can be hours old. Pure.
  */
-import { PRICE_SCALE, type PriceE8 } from '../money.ts'
+import { PRICE_DECIMALS, type PriceE8 } from '../money.ts'
 import { SourceError } from './source.ts'
 
-const DECIMALS = PRICE_SCALE.toString().length - 1
 /** A book wider than this, in percent of the bid, has nobody in it. */
 const WIDEST_PERCENT = 2n
 
@@ -17,7 +16,7 @@ const WIDEST_PERCENT = 2n
 export function readPrice(text: string): PriceE8 {
   const match = /^(\d{1,12})(?:\.(\d{1,40}))?$/.exec(text)
   if (!match) throw new SourceError('a price that is not a plain decimal')
-  const priceE8 = BigInt(match[1] + (match[2] ?? '').slice(0, DECIMALS).padEnd(DECIMALS, '0'))
+  const priceE8 = BigInt(match[1] + (match[2] ?? '').slice(0, PRICE_DECIMALS).padEnd(PRICE_DECIMALS, '0'))
   if (priceE8 === 0n) throw new SourceError('a price of zero')
   return priceE8
 }

@@ -5,7 +5,7 @@
  * All feeds come from the same oracle network, so any number of chains is one source: the first good answer counts.
  */
 import { type Address, type PublicClient, parseAbi } from 'viem'
-import { PRICE_SCALE, type PriceE8 } from '../money.ts'
+import { PRICE_DECIMALS, type PriceE8 } from '../money.ts'
 import { descriptionsOf, FEEDS, type Feed, type Feeds } from './chainlink-feeds.ts'
 import { type RateSource, SourceError, type SourceQuote } from './source.ts'
 
@@ -23,7 +23,6 @@ const aggregator = parseAbi([
 
 /** A round takes a while to be mined once it is due. */
 const GRACE_MS = 600_000
-const PRICE_DECIMALS = PRICE_SCALE.toString().length - 1
 const MOST_DECIMALS = 36
 
 export function chainlinkSource(chains: readonly FeedChain[], feeds: Feeds = FEEDS): RateSource {

@@ -1,6 +1,6 @@
 /** Prices written into the configuration: for test networks, where no coin has a market. */
 import { BursarError } from '../errors.ts'
-import { PRICE_SCALE, type PriceE8, parseDecimal } from '../money.ts'
+import { PRICE_DECIMALS, type PriceE8, parseDecimal } from '../money.ts'
 import { STABLECOINS, type SurveyedRates } from './rates.ts'
 
 /**
@@ -34,18 +34,17 @@ function defaultsAnd(fixed: Readonly<Record<string, string>>): [string, string][
 }
 
 function readPrices(entries: readonly (readonly [string, string])[]): Map<string, PriceE8> {
-  const decimals = PRICE_SCALE.toString().length - 1
   return new Map(
     entries.map(([symbol, text]) => {
       try {
-        const priceE8 = parseDecimal(text, decimals)
+        const priceE8 = parseDecimal(text, PRICE_DECIMALS)
         if (priceE8 > 0n) return [symbol, priceE8]
       } catch {
         // Said below, with the field's name.
       }
       throw new BursarError(
         'invalid_config',
-        `rates.fixed.${symbol} must be a price above zero with at most ${decimals} decimals.`,
+        `rates.fixed.${symbol} must be a price above zero with at most ${PRICE_DECIMALS} decimals.`,
         { remedy: `Write the USD price of one ${symbol}, such as "2500.00".` },
       )
     }),

@@ -3,7 +3,7 @@
  * rest could not outvote them, the slow ones are no longer waited for.
  */
 import { BursarError } from '../errors.ts'
-import { ceilDiv, formatDecimal, min, type Quote } from '../money.ts'
+import { ceilDiv, formatDecimal, formatPrice, min, type Quote } from '../money.ts'
 import type { Runtime } from '../runtime.ts'
 import { type Agreement, agree, type Millionths, type Offer, spreadOf, type Terms } from './median.ts'
 import { STABLECOINS, type SurveyedRates } from './rates.ts'
@@ -173,7 +173,7 @@ function refuse(symbol: string, reports: readonly SourceReport[], terms: Terms, 
       'priceE8' in one
         ? {
             source: one.source,
-            price_usd: formatDecimal(one.priceE8, 8, 2),
+            price_usd: formatPrice(one.priceE8),
             age_seconds: Math.floor((now - one.at) / 1000),
           }
         : one,

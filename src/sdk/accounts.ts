@@ -21,7 +21,7 @@ import type {
   OpenedAccount,
 } from '../accounts.ts'
 import { makeKey } from './key.ts'
-import { type Paged, paged, queryOf } from './pages.ts'
+import { listed, type Paged } from './pages.ts'
 import type { RequestOptions, Transport } from './request.ts'
 
 /** A key that this client made: the till has only its hash, and nobody can show it again. */
@@ -115,15 +115,7 @@ export function accountsOver(transport: Transport): Accounts {
     },
     get: (id, more) => transport.json({ ...more, method: 'GET', path: at(id) }),
     list: (query = {}, more = {}) =>
-      paged(
-        (from) =>
-          transport.json<AccountPage>({
-            ...more,
-            method: 'GET',
-            path: `${path}${queryOf({ ...query, ...from })}`,
-          }),
-        ({ accounts }) => accounts,
-      ),
+      listed(transport, { path, query, more }, ({ accounts }: AccountPage) => accounts),
     change: (id, body, more) => transport.json({ ...more, method: 'PATCH', path: at(id), body }),
   }
 }
@@ -135,15 +127,7 @@ export function agentsOver(transport: Transport): Agents {
     create: (account, body, more) => transport.json({ ...more, method: 'POST', path: of(account), body }),
     get: (account, agent, more) => transport.json({ ...more, method: 'GET', path: at(account, agent) }),
     list: (account, query = {}, more = {}) =>
-      paged(
-        (from) =>
-          transport.json<AgentPage>({
-            ...more,
-            method: 'GET',
-            path: `${of(account)}${queryOf({ ...query, ...from })}`,
-          }),
-        ({ agents }) => agents,
-      ),
+      listed(transport, { path: of(account), query, more }, ({ agents }: AgentPage) => agents),
     change: (account, agent, body, more) =>
       transport.json({ ...more, method: 'PATCH', path: at(account, agent), body }),
   }
@@ -159,16 +143,7 @@ export function keysOver(transport: Transport): Keys {
       return { ...(await register({ ...holder, ...print }, more)), key }
     },
     register,
-    list: (query = {}, more = {}) =>
-      paged(
-        (from) =>
-          transport.json<KeyPage>({
-            ...more,
-            method: 'GET',
-            path: `${path}${queryOf({ ...query, ...from })}`,
-          }),
-        ({ keys }) => keys,
-      ),
+    list: (query = {}, more = {}) => listed(transport, { path, query, more }, ({ keys }: KeyPage) => keys),
     revoke: (id, more) =>
       transport.json({ ...more, method: 'DELETE', path: `${path}/${encodeURIComponent(id)}` }),
   }

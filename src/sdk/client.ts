@@ -14,7 +14,7 @@ import type {
 } from '../bursar.ts'
 import { type Accounts, type Agents, accountsOver, agentsOver, type Keys, keysOver } from './accounts.ts'
 import { awaitPayment } from './await-payment.ts'
-import { type Paged, paged, queryOf } from './pages.ts'
+import { listed, type Paged } from './pages.ts'
 import { type ClientOptions, createTransport, type RequestOptions, type Transport } from './request.ts'
 
 export interface Client {
@@ -72,11 +72,8 @@ export function createClient(options: ClientOptions): Client {
     claimPayment: (id, body, more) =>
       transport.json({ ...more, method: 'POST', path: `/v1/invoices/${encodeURIComponent(id)}/claim`, body }),
     balance: (more) => get('/v1/balance', more),
-    usage: (query: ListUsage = {}, more) =>
-      paged(
-        (at) => get<UsagePage>(`/v1/usage${queryOf({ ...query, ...at })}`, more),
-        ({ calls }) => calls,
-      ),
+    usage: (query: ListUsage = {}, more = {}) =>
+      listed(transport, { path: '/v1/usage', query, more }, ({ calls }: UsagePage) => calls),
     callModel: (input, more) =>
       spend(transport, '/v1/calls', input, {
         ...more,

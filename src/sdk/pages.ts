@@ -1,4 +1,5 @@
 /** Lists that come in pages: one page, page after page, or item after item. */
+import type { RequestOptions, Transport } from './request.ts'
 
 export interface Paged<Item, Page> extends AsyncIterable<Item> {
   /** One page, from the query's `cursor` on. */
@@ -6,10 +7,14 @@ export interface Paged<Item, Page> extends AsyncIterable<Item> {
   pages(): AsyncGenerator<Page, void>
 }
 
-export function paged<Item, Page extends { readonly next_cursor: string | null }>(
-  read: (at: { cursor?: string }) => Promise<Page>,
+/** A list of the till. */
+export function listed<Item, Page extends { readonly next_cursor: string | null }>(
+  transport: Transport,
+  { path, query, more }: { readonly path: string; readonly query: object; readonly more: RequestOptions },
   itemsOf: (page: Page) => readonly Item[],
 ): Paged<Item, Page> {
+  const read = (at: { readonly cursor?: string }): Promise<Page> =>
+    transport.json<Page>({ ...more, method: 'GET', path: `${path}${queryOf({ ...query, ...at })}` })
   async function* pages(): AsyncGenerator<Page, void> {
     let page = await read({})
     for (;;) {
@@ -28,7 +33,7 @@ export function paged<Item, Page extends { readonly next_cursor: string | null }
 }
 
 /** With its question mark; empty where nothing is asked for. */
-export function queryOf(query: object): string {
+function queryOf(query: object): string {
   const given = Object.entries(query).flatMap(([name, value]): [string, string][] =>
     value === undefined ? [] : [[name, String(value)]],
   )
