@@ -5,10 +5,9 @@
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Cursor, Transfer } from '../../src/chains/chain.ts'
-import { BursarError } from '../../src/errors.ts'
 import { type Proxy, startProxy } from '../support/proxy.ts'
-import { testRuntime } from '../support/runtime.ts'
 import { toTip, watch } from './contract.ts'
+import { honestly, readBesideLiar } from './liar.ts'
 import { type BitcoinWorld, bitcoinWorld, noBitcoin } from './worlds.ts'
 
 const missing = noBitcoin()
@@ -121,47 +120,23 @@ function arm(lies: readonly Lie[]): void {
   }
 }
 
-function honestly(): void {
-  liar.decide = () => 'pass'
-  liar.alter = (_, result) => result
-}
-
-const plain = ({ key, to, amount, block }: Transfer) => `${key} ${to} ${amount} ${block?.hash}`
-
-async function play(lies: readonly Lie[], liarFirst: boolean): Promise<void> {
-  const runtime = testRuntime()
-  const rpc = liarFirst ? [liar.url, honest.url] : [honest.url, liar.url]
-  const chain = world.openWith({ rpc }, 'p2wpkh', runtime)
-  const real = new Set(truth.map(plain))
-  const seen: string[] = []
-  let cursor = start
-  arm(lies)
-  for (let attempt = 0; attempt < 2; attempt += 1) {
-    try {
-      const step = await chain.follow(cursor, watch(ours))
-      for (const transfer of step.transfers) expect(real).toContain(plain(transfer))
-      expect(step.forkedAt).toBeNull()
-      seen.push(...step.transfers.map(plain))
-      cursor = step.cursor
-    } catch (error) {
-      expect(error).toBeInstanceOf(BursarError)
-      expect(error).toMatchObject({ code: expect.stringMatching(/^(chain_unavailable|invalid_config)$/) })
-    }
-    if (attempt === 0) runtime.clock.advance(31_000)
-  }
-  const wrong = truth.map((transfer) => ({ ...transfer, amount: transfer.amount + 1n }))
-  expect([...(await chain.vouch(wrong).catch(() => new Set<string>()))]).toEqual([])
-  honestly()
-  const rest = await toTip(chain, cursor, watch(ours))
-  seen.push(...rest.transfers.map(plain))
-  expect(seen.toSorted()).toEqual([...real].toSorted())
-}
+const play = (lies: readonly Lie[], liarFirst: boolean): Promise<void> =>
+  readBesideLiar({
+    open: (rpc, runtime) => world.openWith({ rpc }, 'p2wpkh', runtime),
+    arm: () => arm(lies),
+    liar,
+    honest,
+    liarFirst,
+    start,
+    ours,
+    truth,
+  })
 
 describe.runIf(missing === null)('a Bitcoin node that answers anything', () => {
   it('beside an honest one neither invents nor hides a payment', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(lie, { minLength: 1, maxLength: 3 }), fc.boolean(), (lies, first) =>
-        play(lies, first).finally(honestly),
+        play(lies, first).finally(() => honestly(liar)),
       ),
       { numRuns: 40 },
     )

@@ -5,11 +5,10 @@
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Cursor, Transfer } from '../../src/chains/chain.ts'
-import { BursarError } from '../../src/errors.ts'
 import { type Proxy, startProxy } from '../support/proxy.ts'
-import { testRuntime } from '../support/runtime.ts'
 import { deployPasser } from '../support/token.ts'
 import { toTip, watch } from './contract.ts'
+import { honestly, readBesideLiar } from './liar.ts'
 import { type EvmWorld, evmWorld } from './worlds.ts'
 
 let world: EvmWorld
@@ -162,7 +161,7 @@ function replacement(old: unknown, way: Way): unknown {
   return `0x${'7'.repeat(digits.length)}`
 }
 
-function arm({ lies }: Lies): void {
+function arm(lies: readonly Lie[]): void {
   const counts = new Map<string, number>()
   const lieAbout = (method: string, count: number) =>
     lies.find((each) => each.method === method && (each.always ? count >= each.nth : count === each.nth))
@@ -192,51 +191,22 @@ function arm({ lies }: Lies): void {
   }
 }
 
-function honestly(): void {
-  liar.decide = () => 'pass'
-  liar.alter = (_, result) => result
-}
-
-const plain = (transfer: Transfer) =>
-  `${transfer.key} ${transfer.symbol} ${transfer.to} ${transfer.amount} ${transfer.block?.hash}`
-
-async function play(lies: Lies): Promise<void> {
-  const runtime = testRuntime()
-  const rpc = lies.liarFirst ? [liar.url, honest.url] : [honest.url, liar.url]
-  const chain = world.openWith({ rpc }, runtime)
-  const real = new Set(truth.map(plain))
-  const seen: string[] = []
-  let cursor = start
-  arm(lies)
-  for (let attempt = 0; attempt < 2; attempt += 1) {
-    try {
-      const step = await chain.follow(cursor, watch(ours))
-      for (const transfer of step.transfers) expect(real).toContain(plain(transfer))
-      expect(step.forkedAt).toBeNull()
-      seen.push(...step.transfers.map(plain))
-      cursor = step.cursor
-    } catch (error) {
-      expect(error).toBeInstanceOf(BursarError)
-      expect(error).toMatchObject({ code: expect.stringMatching(/^(chain_unavailable|invalid_config)$/) })
-    }
-    // An endpoint that failed is asked again after half a minute. After a whole one, one whose tip stands still
-    // would lag; on a chain that lives the honest one's moves.
-    if (attempt === 0) runtime.clock.advance(31_000)
-  }
-  const wrong = truth.map((transfer) => ({ ...transfer, amount: transfer.amount + 1n }))
-  const vouched = await chain.vouch(wrong).catch(() => new Set<string>())
-  expect([...vouched]).toEqual([])
-  honestly()
-  const rest = await toTip(chain, cursor, watch(ours))
-  seen.push(...rest.transfers.map(plain))
-  expect(seen.toSorted()).toEqual([...real].toSorted())
-  expect(await chain.vouch(truth)).toEqual(new Set(truth.map(({ key }) => key)))
-}
+const play = ({ liarFirst, lies }: Lies): Promise<void> =>
+  readBesideLiar({
+    open: (rpc, runtime) => world.openWith({ rpc }, runtime),
+    arm: () => arm(lies),
+    liar,
+    honest,
+    liarFirst,
+    start,
+    ours,
+    truth,
+  })
 
 describe('an endpoint that answers anything', () => {
   it('beside an honest one neither invents nor hides a payment', async () => {
     await fc.assert(
-      fc.asyncProperty(anyLies, (lies) => play(lies).finally(honestly)),
+      fc.asyncProperty(anyLies, (lies) => play(lies).finally(() => honestly(liar))),
       { numRuns: 80 },
     )
   })
