@@ -120,6 +120,7 @@ export const holdOperations: readonly Operation[] = [
     path: '/v1/holds/{id}/release',
     summary: 'Give all of it back',
     body: releaseBody,
+    bodyless: true,
     status: 200,
     errors: ['not_found', 'forbidden', 'hold_closed'],
   },

@@ -136,7 +136,7 @@ function describe(operation: Operation): Json {
     ...(body
       ? {
           requestBody: {
-            required: !body.safeParse({}).success,
+            required: !operation.bodyless,
             content: { 'application/json': { schema: withoutKey(schemaOf(body, 'input')) } },
           },
         }

@@ -30,6 +30,8 @@ export interface Operation {
   readonly key: 'none' | 'any' | 'buyer' | 'account' | 'seller' | 'seller_or_account'
   readonly query?: z.ZodObject
   readonly body?: z.ZodObject
+  /** Whether it may be asked without a body; the others take an empty object at the least. */
+  readonly bodyless?: boolean
   /** Whether it takes an `Idempotency-Key`. */
   readonly idempotent?: boolean
   /** Whether its output limit may be made to fit, with `x-bursar-fit`. */

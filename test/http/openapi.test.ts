@@ -20,6 +20,7 @@ interface Described {
   readonly operationId: string
   readonly security?: unknown[]
   readonly parameters?: { name: string; in: string; required?: boolean }[]
+  readonly requestBody?: { readonly required: boolean }
   readonly responses: Record<
     string,
     { headers?: Record<string, object>; content: Record<string, { schema: object }> }
@@ -110,6 +111,22 @@ describe('the description', () => {
       expect(document.components.schemas.Problem.properties.code.enum).toContain(problem.code)
       // A route that is not there answers so too, and says it otherwise.
       expect(problem.detail).not.toMatch(/There is nothing at/)
+    },
+  )
+
+  test.each(operations.filter(({ body }) => body).map((operation) => [operation.id, operation] as const))(
+    '%s takes no body only where that is described',
+    async (_, { path, method }) => {
+      const url = `${calls.till.url}${path.replaceAll(/\{\w+\}/g, 'x_1')}`
+      const keys = [calls.till.key, await calls.till.sellerKey()]
+      const details = await Promise.all(
+        keys.map(async (key) => {
+          const answer = await fetch(url, { method: method.toUpperCase(), headers: { 'x-api-key': key } })
+          return ((await answer.json()) as { detail: string }).detail
+        }),
+      )
+      const missed = details.some((detail) => /not valid JSON/.test(detail))
+      expect(document.paths[path]?.[method]?.requestBody?.required).toBe(missed)
     },
   )
 })
