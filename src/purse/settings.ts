@@ -28,7 +28,7 @@ function purseSection({ config, path }: Settings): PurseSection {
 /** libSQL URL of the purse's own database: by default a file in the user's data folder. */
 export function purseDatabase(settings: Settings): string {
   const base = settings.path === null ? settings.dataDir : dirname(settings.path)
-  return databaseUrl(purseSection(settings).database, base, join(settings.dataDir, 'purse.db'))
+  return databaseUrl(purseConfig(settings).database, base, join(settings.dataDir, 'purse.db'))
 }
 
 /**

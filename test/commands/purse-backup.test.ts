@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { statement } from '../../src/db/db.ts'
 import { openPurseDatabase } from '../../src/purse/database.ts'
 import { seededRuntime } from '../support/chance.ts'
+import { NOWHERE } from '../support/nowhere.ts'
 import { answerOf, run } from '../support/program.ts'
 
 const runtime = seededRuntime()
@@ -48,4 +49,14 @@ test('refuses to keep a copy of a damaged database', async () => {
   expect(status).toBe(1)
   expect(stderr).toMatch(/damaged|cannot be copied/)
   expect(() => statSync(copy)).toThrow()
+})
+
+test('has nothing to copy of a purse that another user runs', async () => {
+  const config = join(folder, 'agent.config.json')
+  writeFileSync(config, JSON.stringify({ purse: { url: NOWHERE, token: 'a token of another user' } }))
+  const { status, stderr } = await run(['purse', 'backup', join(folder, 'third.db')], {
+    ...env,
+    BURSAR_CONFIG: config,
+  })
+  expect([status, stderr]).toEqual([1, expect.stringContaining('in a configuration of its own')])
 })
