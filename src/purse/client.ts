@@ -192,7 +192,7 @@ function unanswered({ path }: Asked, { reached }: NoAnswer): BursarError {
   if (path !== '/pay' || !reached) {
     return unavailable(
       'The purse does not answer.',
-      'Try again; if it stays, start it by hand: bursar purse.',
+      'Try again; if it stays, start it by hand, as the user who owns it: bursar purse.',
     )
   }
   return new BursarError('payment_unresolved', 'The purse was asked to pay and did not answer.', {

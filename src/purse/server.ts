@@ -107,7 +107,8 @@ function requireToken(c: Context, token: string): void {
   const digest = (text: string) => createHash('sha256').update(text).digest()
   if (timingSafeEqual(digest(given), digest(token))) return
   throw new BursarError('unauthorized', "That is not this purse's token.", {
-    remedy: 'Leave purse.url out, so that the purse is found by itself, or correct purse.token.',
+    remedy:
+      'Correct purse.token; for a purse of your own, leave it and purse.url out, and the purse is found by itself.',
   })
 }
 

@@ -64,11 +64,20 @@ describe('bursar doctor', () => {
       const chains = { local: { chain_id: 31337, rpc: ['http://127.0.0.1:1'], assets: ['ETH'] } }
       await writeFile(path, JSON.stringify({ chains, rates: { fixed: { ETH: '2500' } }, purse }))
       const { failed, names } = await doctor({ BURSAR_KEY: till.key, BURSAR_CONFIG: path })
-      expect(names).toEqual(['configuration', 'till', 'chain local', 'rate ETH', 'wallet', 'budget'])
+      expect(names).toEqual(['configuration', 'till', 'chain local', 'rate ETH', 'wallet', 'budget', 'payee'])
       return failed.map(({ name }) => name)
     }
     expect(await look(payee)).toEqual(['chain local'])
-    expect(await look(`ed25519:${'x'.repeat(43)}`)).toEqual(['till', 'chain local'])
+    expect(await look(`ed25519:${'x'.repeat(43)}`)).toEqual(['chain local', 'payee'])
+    await rm(dirname(path), { recursive: true })
+  })
+
+  test('does not say of the till that a purse elsewhere does not answer', async () => {
+    const path = join(await mkdtemp(join(folder, 'buyer-')), 'bursar.config.json')
+    await writeFile(path, JSON.stringify({ purse: { url: NOWHERE, token: 'a token of another user' } }))
+    const { failed, names } = await doctor({ BURSAR_KEY: till.key, BURSAR_CONFIG: path })
+    expect(names).toEqual(['configuration', 'till', 'purse'])
+    expect(failed).toEqual([expect.objectContaining({ name: 'purse', detail: 'The purse does not answer.' })])
     await rm(dirname(path), { recursive: true })
   })
 })
