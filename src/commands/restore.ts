@@ -6,6 +6,7 @@ import { BursarError, invalid } from '../errors.ts'
 import { confirmReconciled, type Reconciliation, reconcile } from '../invoices/reconcile.ts'
 import { verifyDatabase } from '../ledger/verify/verify.ts'
 import { action, type Context, type Registers, type Shell } from './command.ts'
+import { counted } from './counted.ts'
 import { withDb } from './ledger.ts'
 
 interface RestoreOptions {
@@ -98,7 +99,7 @@ function text(found: Reconciliation, skip: number, frozen: boolean): string {
   const chains = found.chains.flatMap(({ chain, from, to, arrived }) => [
     from === null
       ? `${chain}: came after the backup. What was paid on it until now is not seen: look for it by hand.`
-      : `${chain}: blocks ${from} to ${to}, ${arrived.length} payments that the backup does not know`,
+      : `${chain}: blocks ${from} to ${to}, ${counted(arrived.length, 'payment')} that the backup does not know`,
     ...arrived.map(({ txid, symbol, amount, address, invoice }) => {
       const whose = invoice === null ? 'unassigned: its invoice was lost' : `for ${invoice}`
       return `  ${txid}: ${amount} atomic units of ${symbol} to ${address}, ${whose}`
@@ -112,7 +113,7 @@ function text(found: Reconciliation, skip: number, frozen: boolean): string {
     `The backup was taken at ${at}.`,
     ...chains,
     ...keys,
-    `${found.openHolds} calls were running then; they end as those of a process that died.`,
+    `Running then: ${counted(found.openHolds, 'call')}, to be ended as those of a process that died.`,
     `Calls that were charged after ${at} are not known: their credits are back, and their idempotency keys are free.`,
     `Compare with your upstreams' bills, and see that fewer than ${skip} invoices were made since.`,
     frozen ? 'Then: bursar restore --confirm' : 'The till sells, spends and credits again.',
