@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { Db } from '../../src/db/db.ts'
+import { tallyInvoices } from '../../src/invoices/tally.ts'
 import { takeReadings } from '../../src/readings.ts'
 import { ask, at, book, close, LOCK_END, open, pay, T0, till } from './counter.ts'
 import { blockAt, stepTo } from './till.ts'
@@ -77,4 +78,22 @@ it('counts them page by page, and those of a server in one', async () => {
   }
   expect(await asked(true)).toBe(2)
   expect(await asked(false)).toBe(1)
+})
+
+it('reads those that were paid a part at a time, also of a server', async () => {
+  const ids = Array.from({ length: 3_000 }, (_, n) => `inv_${n}`)
+  const sizes: number[] = []
+  let pages = 0
+  const query = async (sql: string, [given]: readonly unknown[] = []): Promise<unknown[]> => {
+    if (!sql.includes('FROM invoice i')) {
+      sizes.push((JSON.parse(String(given)) as string[]).length)
+      return []
+    }
+    return pages++ === 0 ? ids.map((id) => ({ id, expires_at: BigInt(T0), is_touched: 1n })) : []
+  }
+  const db: Db = { ...till.db, overlaps: false, query: query as Db['query'] }
+  await tallyInvoices({ ...till.ctx, db })
+  // Each part twice: the invoices, and what was paid to them.
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(2 * ids.length)
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(1_024)
 })
