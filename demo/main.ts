@@ -88,6 +88,9 @@ async function explain(
   await writeFile(clientPath, `${client}\n`, { mode: 0o600 })
   print.title(`For an MCP client, also in ${clientPath}:`)
   print.line(client.replaceAll('\n', '\n    '))
+  print.line(
+    'bursar has the purse and the credits of the demo; bursar-http is another account, with neither.',
+  )
   print.title('Such as Claude Code, in another shell:')
   print.line(`claude --mcp-config ${shellWord(clientPath)}`)
   print.line(

@@ -27,12 +27,12 @@ test('where a file stands, none is made', () => {
   expect(() => makeFolder(join(folder, 'file', 'below'))).toThrow(/ENOTDIR/)
 })
 
-test.skipIf(process.platform !== 'linux')(
-  'a file system that makes none is an error, not an endless loop',
-  () => {
-    expect(() => makeFolder('/proc/none/below')).toThrow(/ENOENT/)
-  },
-)
+const hasProc = process.platform === 'linux'
+if (!hasProc) console.warn('A file system that makes no folders is skipped: /proc is one on Linux alone.')
+
+test.skipIf(!hasProc)('a file system that makes none is an error, not an endless loop', () => {
+  expect(() => makeFolder('/proc/none/below')).toThrow(/ENOENT/)
+})
 
 test.each([
   ['acme', 'acme'],

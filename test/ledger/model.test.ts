@@ -12,7 +12,7 @@ import { NEVER } from '../../src/ledger/lots.ts'
 import { verifyDatabase } from '../../src/ledger/verify/verify.ts'
 import { checkBooks } from '../support/books.ts'
 import { type TestLedger, testLedger } from '../support/database.ts'
-import { createModel, type Model } from '../support/model.ts'
+import { createModel, type Granted, type Model } from '../support/model.ts'
 
 /** Each history has a database of its own. */
 let t: TestLedger
@@ -63,16 +63,6 @@ const step = fc.oneof(
 )
 type Wish = typeof wish extends fc.Arbitrary<infer T> ? T : never
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
-
-interface Granted {
-  readonly payment: string
-  readonly account: string
-  readonly credits: bigint
-  readonly kind: 'grant' | 'discount'
-  readonly expiresAt: number | null
-  epoch: number
-  reversed: boolean
-}
 
 interface World {
   readonly model: Model

@@ -24,7 +24,7 @@ import { verifyDatabase } from '../../src/ledger/verify/verify.ts'
 import { formatCredits } from '../../src/money.ts'
 import { checkBooks } from '../support/books.ts'
 import { type TestLedger, testLedger } from '../support/database.ts'
-import { createModel, type Model } from '../support/model.ts'
+import { createModel, type Granted, type Model } from '../support/model.ts'
 
 const HOUR = 3_600_000
 const SECRET = 'a secret of sixteen'
@@ -118,16 +118,6 @@ interface PaperAgent {
   perDay: bigint | null
   perMonth: bigint | null
   frozen: boolean
-}
-
-interface Granted {
-  readonly payment: string
-  readonly account: string
-  readonly credits: bigint
-  readonly kind: 'grant' | 'discount'
-  readonly expiresAt: number | null
-  epoch: number
-  reversed: boolean
 }
 
 interface World {

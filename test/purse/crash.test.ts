@@ -3,12 +3,13 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import { privateKeyToAccount } from 'viem/accounts'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { getPaymentOf, payInvoice } from '../../src/purse/pay.ts'
 import { resume } from '../../src/purse/resume.ts'
 import type { SignedInvoice } from '../../src/signed-invoice.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { drawWalletKey } from '../support/chance.ts'
 import type { CrashPlan } from './support/crashing-payer.ts'
 import { type Endpoint, startEndpoint } from './support/endpoint.ts'
 import {
@@ -45,7 +46,7 @@ afterAll(() => anvil.stop())
 beforeEach(async () => {
   endpoint = await startEndpoint(anvil.url)
   folder = makeFolder()
-  key = generatePrivateKey()
+  key = drawWalletKey()
   wallet = privateKeyToAccount(key).address
   config = configOf({ rpc: endpoint.url, payees: [till], wallet: { private_key: key } })
   await fund(anvil, wallet)

@@ -1,16 +1,17 @@
 /** A purse that another user runs: the agent's side knows where it is, and nothing else. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import { privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connectPurse } from '../../src/purse/client.ts'
 import { runPurse } from '../../src/purse/main.ts'
+import { drawWalletKey } from '../support/chance.ts'
 import { NOWHERE } from '../support/nowhere.ts'
 import { run } from '../support/program.ts'
 import { configOf, type Folder, makeFolder, makeRuntime, makeTill, settingsOf } from './support/fixture.ts'
 
 const till = makeTill()
-const privateKey = generatePrivateKey()
+const privateKey = drawWalletKey()
 const { address } = privateKeyToAccount(privateKey)
 const token = 'a token of a purse that runs elsewhere'
 const stop = new AbortController()

@@ -4,10 +4,11 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createConnection, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import { privateKeyToAccount } from 'viem/accounts'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest'
 import { type Notice, readNotices } from '../../src/purse/notice.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { drawWalletKey } from '../support/chance.ts'
 import { PATIENCE_MS } from '../support/patience.ts'
 import { type Endpoint, startEndpoint } from './support/endpoint.ts'
 import { configOf, type Folder, makeFolder, makeInvoice, makeTill } from './support/fixture.ts'
@@ -30,7 +31,7 @@ afterAll(() => anvil.stop())
 beforeEach(async () => {
   endpoint = await startEndpoint(anvil.url)
   folder = makeFolder()
-  const key = generatePrivateKey()
+  const key = drawWalletKey()
   await fund(anvil, privateKeyToAccount(key).address)
   const file = join(folder.path, 'config.json')
   const config = configOf({ rpc: endpoint.url, payees: [till], wallet: { private_key: key } })

@@ -1,64 +1,39 @@
 /** One of two endpoints lies about a payment that was made: its budget is not given back on its word. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
-import { getPayment, payInvoice } from '../../src/purse/pay.ts'
+import { getPayment } from '../../src/purse/pay.ts'
 import type { Purse } from '../../src/purse/purse.ts'
 import { resume } from '../../src/purse/resume.ts'
-import { type Anvil, startAnvil } from '../support/anvil.ts'
 import { type Endpoint, startEndpoint } from './support/endpoint.ts'
-import {
-  configOf,
-  type Folder,
-  makeFolder,
-  makeInvoice,
-  makeTill,
-  openTestPurse,
-  settingsOf,
-} from './support/fixture.ts'
-import { fund, mined } from './support/mined.ts'
+import { makeInvoice } from './support/fixture.ts'
+import { startWorld, type World } from './support/world.ts'
 
-const till = makeTill()
-let anvil: Anvil
+let world: World
 let liar: Endpoint
 let honest: Endpoint
-let folder: Folder
-const opened: { close(): Promise<void> }[] = []
 beforeAll(async () => {
-  anvil = await startAnvil()
-  liar = await startEndpoint(anvil.url)
-  honest = await startEndpoint(anvil.url)
-  folder = makeFolder()
+  world = await startWorld()
+  liar = await startEndpoint(world.anvil.url)
+  honest = await startEndpoint(world.anvil.url)
 })
 afterAll(async () => {
-  for (const purse of opened) await purse.close()
+  await world.stop()
   await liar.close()
   await honest.close()
-  await anvil.stop()
-  folder.remove()
 })
 
 let purse: Purse
 beforeEach(async () => {
   liar.treat(() => 'pass')
   honest.treat(() => 'pass')
-  const database = `${folder.path}/${opened.length}.db`
-  const chain = { rpc: [liar.url, honest.url] }
-  const config = configOf({ rpc: liar.url, payees: [till], chain, purse: { database } })
-  const made = await openTestPurse(settingsOf(config, folder.path))
-  opened.push(made)
-  purse = made
-  await fund(anvil, purse.wallet.address)
+  purse = await world.makePurse({ rpc: liar.url, chain: { rpc: [liar.url, honest.url] } })
 })
 
-async function pay() {
-  const paid = await payInvoice(purse, { signed: makeInvoice(till) })
-  await mined(anvil, paid.txid)
-  return paid
-}
+const pay = () => world.payAndMine(purse, { signed: makeInvoice(world.till) })
 
 /** Past the depth at which what frees a budget is final. */
 async function settle(): Promise<void> {
   await resume(purse)
-  await anvil.mine(6)
+  await world.anvil.mine(6)
   await resume(purse)
 }
 
@@ -68,7 +43,7 @@ const KEPT = { state: 'broadcast', charged_usd: expect.stringMatching(/^2\./) }
 /** What the liar says: that it was reverted, or that there never was such a transaction and nobody has its money. */
 const lies = {
   reverted: async (txid: string | null) => {
-    const receipt = await anvil.rpc<object>(RECEIPT, [txid])
+    const receipt = await world.anvil.rpc<object>(RECEIPT, [txid])
     liar.treat(({ method }) => (method === RECEIPT ? { result: { ...receipt, status: '0x0' } } : 'pass'))
   },
   displaced: async () => {

@@ -3,13 +3,14 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import { privateKeyToAccount } from 'viem/accounts'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { connectPurse, type PurseConnection } from '../../src/purse/client.ts'
 import type { PurseEvent } from '../../src/purse/events.ts'
 import { type Notice, readNotices } from '../../src/purse/notice.ts'
 import { createWallet } from '../../src/purse/wallet.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { drawWalletKey } from '../support/chance.ts'
 import { PATIENCE_MS } from '../support/patience.ts'
 import {
   configOf,
@@ -25,7 +26,7 @@ import { fund, mined } from './support/mined.ts'
 
 const script = new URL('support/purse-process.ts', import.meta.url).pathname
 const till = makeTill()
-const privateKey = generatePrivateKey()
+const privateKey = drawWalletKey()
 const { address } = privateKeyToAccount(privateKey)
 let anvil: Anvil
 let folder: Folder

@@ -1,7 +1,6 @@
 /** A purse whose database was put back from an older copy: what it has forgotten is not paid a second time. */
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generatePrivateKey } from 'viem/accounts'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { copyDatabase } from '../../src/db/backup.ts'
 import type { Db } from '../../src/db/db.ts'
@@ -9,6 +8,7 @@ import { getPaymentOf, payInvoice } from '../../src/purse/pay.ts'
 import { resume } from '../../src/purse/resume.ts'
 import type { SignedInvoice } from '../../src/signed-invoice.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
+import { drawWalletKey } from '../support/chance.ts'
 import { deployToken, type TestToken } from '../support/token.ts'
 import {
   configOf,
@@ -38,7 +38,7 @@ let key: `0x${string}`
 const opened: { close(): Promise<void> }[] = []
 beforeEach(() => {
   folder = makeFolder()
-  key = generatePrivateKey()
+  key = drawWalletKey()
 })
 afterEach(async () => {
   for (const purse of opened.splice(0)) await purse.close()

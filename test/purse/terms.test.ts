@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { connectPurse, type PurseConnection } from '../../src/purse/client.ts'
 import { readNotices } from '../../src/purse/notice.ts'
 import { createWallet } from '../../src/purse/wallet.ts'
-import { random } from '../support/chance.ts'
+import { drawWalletKey } from '../support/chance.ts'
 import {
   configOf,
   type Fields,
@@ -18,7 +18,7 @@ import {
 } from './support/fixture.ts'
 
 const script = new URL('support/purse-process.ts', import.meta.url).pathname
-const wallet = { private_key: `0x${Buffer.from(random(32)).toString('hex')}` }
+const wallet = { private_key: drawWalletKey() }
 const [till, other] = [makeTill(), makeTill()]
 const connections: PurseConnection[] = []
 let folder: Folder

@@ -2,11 +2,11 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { parseTransaction, recoverTransactionAddress } from 'viem'
-import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import { privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createWallet, openWallet, refuseTestKey, walletAddress } from '../../src/purse/wallet.ts'
 import { anvilAccounts } from '../support/anvil.ts'
-import { seededRuntime } from '../support/chance.ts'
+import { drawWalletKey, seededRuntime } from '../support/chance.ts'
 import { type Folder, makeFolder } from './support/fixture.ts'
 
 const runtime = seededRuntime()
@@ -168,7 +168,7 @@ describe('a keystore of another wallet', () => {
 
 describe('a key from the environment', () => {
   it('opens with and without 0x', async () => {
-    const key = generatePrivateKey()
+    const key = drawWalletKey()
     const { address } = privateKeyToAccount(key)
     expect((await openWallet({ private_key: key })).address).toBe(address)
     expect((await openWallet({ private_key: key.slice(2) })).address).toBe(address)
@@ -186,7 +186,7 @@ describe('a key from the environment', () => {
     expect(inspect(error, { depth: 9 })).not.toContain(key.replace(/^0x/, ''))
   })
   it('stays inside the wallet: nothing that prints or serialises it shows it', async () => {
-    const key = generatePrivateKey()
+    const key = drawWalletKey()
     const wallet = await openWallet({ private_key: key })
     const shown = inspect(wallet, { depth: 9, showHidden: true }) + JSON.stringify(wallet)
     expect(shown).not.toContain(key.slice(2))

@@ -40,3 +40,8 @@ export function drawKey(): KeyObject {
   const key = Buffer.concat([PKCS8_ED25519, random(32)])
   return createPrivateKey({ key, format: 'der', type: 'pkcs8' })
 }
+
+/** The next private key of a wallet: any 32 bytes, but for one draw in 2^128. */
+export function drawWalletKey(): `0x${string}` {
+  return `0x${Buffer.from(random(32)).toString('hex')}`
+}

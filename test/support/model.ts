@@ -42,6 +42,17 @@ export interface Model {
   lapse(): void
 }
 
+/** What a payment or a pack's discount has given, as it stands; a fork may take it back, and give it again. */
+export interface Granted {
+  readonly payment: string
+  readonly account: string
+  readonly credits: bigint
+  readonly kind: 'grant' | 'discount'
+  readonly expiresAt: number | null
+  epoch: number
+  reversed: boolean
+}
+
 export function createModel(start: number): Model {
   const accounts = new Map<string, ModelAccount>()
   const holds = new Map<string, ModelHold>()

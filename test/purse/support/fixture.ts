@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import { privateKeyToAccount } from 'viem/accounts'
 import { parseConfig, type Settings } from '../../../src/config.ts'
 import type { Db } from '../../../src/db/db.ts'
 import { openPurseDatabase } from '../../../src/purse/database.ts'
@@ -13,7 +13,7 @@ import { purseConfig, purseDatabase } from '../../../src/purse/settings.ts'
 import { openWallet } from '../../../src/purse/wallet.ts'
 import type { Runtime } from '../../../src/runtime.ts'
 import { payeeOf, type SignedInvoice, type SignedPayload, signInvoice } from '../../../src/signed-invoice.ts'
-import { drawKey, seededRuntime } from '../../support/chance.ts'
+import { drawKey, drawWalletKey, seededRuntime } from '../../support/chance.ts'
 
 export interface Till {
   readonly payee: string
@@ -56,7 +56,7 @@ export function makeInvoice(till: Till, fields: Partial<SignedPayload> = {}): Si
 }
 
 export function freshAddress(): `0x${string}` {
-  return privateKeyToAccount(generatePrivateKey()).address
+  return privateKeyToAccount(drawWalletKey()).address
 }
 
 export interface Fields {
@@ -90,7 +90,7 @@ export function configOf(fields: Fields): object {
     chains: fields.chains ?? { local },
     rates: { fixed: { ETH: '2000' } },
     purse: {
-      wallet: fields.wallet ?? { private_key: generatePrivateKey() },
+      wallet: fields.wallet ?? { private_key: drawWalletKey() },
       budget: fields.budget ?? BUDGET,
       payees: (fields.payees ?? []).map(({ payee }) => ({ name: 'Test till', key: payee })),
       ...fields.purse,
