@@ -6,7 +6,7 @@ import type { Address } from 'viem'
 import { BursarError } from '../errors.ts'
 import { ask } from './ask.ts'
 import { readBalance } from './balance.ts'
-import type { Payment } from './payment.ts'
+import { giveBack, type Payment, step } from './payment.ts'
 import type { Network, Order, Purse } from './purse.ts'
 
 /**
@@ -80,4 +80,26 @@ export async function requireUnpaid(network: Network, order: Order): Promise<voi
       details: { reason: 'paid_before' },
     },
   )
+}
+
+/**
+ * Ends a payment that was never sent as far as this database remembers, and gives its money back to the budget. Not
+ * where the recipient has the money: then the database has forgotten, and what was reserved was spent.
+ *
+ * @throws {BursarError} chain_unavailable: it stays as it is, with its reservation
+ */
+export async function endUnsent(
+  purse: Purse,
+  network: Network,
+  payment: Payment,
+  reason: 'expired' | 'withdrawn',
+): Promise<Payment> {
+  const ended = await endIfPaid(purse, network, payment)
+  return ended.state === 'failed' ? ended : giveBack(purse.db, purse.runtime.now(), payment, reason)
+}
+
+/** In the database from which this one was copied it may have been paid. */
+export async function endIfPaid(purse: Purse, network: Network, payment: Payment): Promise<Payment> {
+  if (!(await mayBePaid(network, dueOf(payment)))) return payment
+  return step(purse.db, purse.runtime.now(), payment, { state: 'failed', reason: 'paid_before' })
 }

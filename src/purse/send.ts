@@ -4,9 +4,9 @@
  */
 import { BursarError } from '../errors.ts'
 import { nodeAnswer } from './ask.ts'
-import { countedNonce, dueOf, mayBePaid } from './forgotten.ts'
+import { countedNonce, endIfPaid, endUnsent } from './forgotten.ts'
 import { EXPIRY_MARGIN_MS } from './payee.ts'
-import { giveBack, openPayments, type Payment, type Reason, step } from './payment.ts'
+import { openPayments, type Payment, type Reason, step } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
 import { signPayment } from './transaction.ts'
 
@@ -25,7 +25,9 @@ export async function advance(
   counted?: number,
 ): Promise<Payment> {
   let current = payment
-  if (current.state === 'reserved' || current.state === 'signed') current = await endIfLate(purse, current)
+  if (current.state === 'reserved' || current.state === 'signed') {
+    current = await endIfLate(purse, network, current)
+  }
   // One that was reserved for a wallet the purse had before can only end: its key is not here.
   const ours = current.wallet === purse.wallet.address
   if (current.state === 'reserved' && ours) {
@@ -57,17 +59,9 @@ export async function send(purse: Purse, network: Network, payment: Payment): Pr
   return step(purse.db, purse.runtime.now(), payment, { reason })
 }
 
-/** A payment that was certainly never sent, and whose invoice has ended, gives its money back. */
-async function endIfLate(purse: Purse, payment: Payment): Promise<Payment> {
-  const now = purse.runtime.now()
-  if (Number(payment.expires_at) - now >= EXPIRY_MARGIN_MS) return payment
-  return giveBack(purse.db, now, payment, 'expired')
-}
-
-/** A reservation that was taken up again: in the database from which this one was copied it may have been paid. */
-async function endIfPaid(purse: Purse, network: Network, payment: Payment): Promise<Payment> {
-  if (!(await mayBePaid(network, dueOf(payment)))) return payment
-  return step(purse.db, purse.runtime.now(), payment, { state: 'failed', reason: 'paid_before' })
+async function endIfLate(purse: Purse, network: Network, payment: Payment): Promise<Payment> {
+  if (Number(payment.expires_at) - purse.runtime.now() >= EXPIRY_MARGIN_MS) return payment
+  return endUnsent(purse, network, payment, 'expired')
 }
 
 /**

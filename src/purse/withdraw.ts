@@ -3,7 +3,8 @@
  * past recall; one that certainly was not ends here, when its payee was unpinned, its asset removed or a limit lowered.
  */
 import { stillFits } from './budget.ts'
-import { giveBack, type Payment } from './payment.ts'
+import { endUnsent } from './forgotten.ts'
+import type { Payment } from './payment.ts'
 import type { Network, Purse } from './purse.ts'
 
 /** To be called in the network's turn, for a payment that is `reserved` or `signed`. */
@@ -11,7 +12,7 @@ export async function endIfWithdrawn(purse: Purse, network: Network, payment: Pa
   if (isPinned(purse, payment) && isPaidWith(network, payment)) {
     if (await stillFits(purse.db, purse.budget, payment)) return payment
   }
-  return giveBack(purse.db, purse.runtime.now(), payment, 'withdrawn')
+  return endUnsent(purse, network, payment, 'withdrawn')
 }
 
 function isPinned({ payees }: Purse, { payee }: Payment): boolean {

@@ -10,6 +10,7 @@ import { resume } from '../../src/purse/resume.ts'
 import type { SignedInvoice } from '../../src/signed-invoice.ts'
 import { type Anvil, startAnvil } from '../support/anvil.ts'
 import { drawWalletKey } from '../support/chance.ts'
+import { deployToken, type TestToken } from '../support/token.ts'
 import type { CrashPlan } from './support/crashing-payer.ts'
 import { type Endpoint, startEndpoint } from './support/endpoint.ts'
 import {
@@ -29,6 +30,7 @@ import { fund } from './support/mined.ts'
 const AMOUNT = 1_000_000_000_000_000n
 const till = makeTill()
 let anvil: Anvil
+let token: TestToken
 let endpoint: Endpoint
 let folder: Folder
 let config: object
@@ -40,6 +42,7 @@ let invoice: string
 
 beforeAll(async () => {
   anvil = await startAnvil()
+  token = await deployToken(anvil)
 })
 afterAll(() => anvil.stop())
 
@@ -186,18 +189,25 @@ describe('a start after the invoice has ended', () => {
 
 describe('a start with a configuration that no longer allows it', () => {
   const low = { per_payment: '10', per_day: '1', per_month: '1000' }
-  const removed = { assets: ['USDC'], tokens: { USDC: { contract: `0x${'11'.repeat(20)}`, decimals: 6 } } }
+  const removed = () => ({
+    assets: ['USDC'],
+    tokens: { USDC: { contract: token.address, decimals: 6 } },
+  })
   it.each([
-    ['reserved', 'its payee was unpinned', { payees: [] }],
-    ['signed', 'its payee was unpinned', { payees: [] }],
-    ['signed', 'the day was given less', { budget: low }],
-    ['reserved', 'one payment was given less', { budget: { ...low, per_payment: '1', per_day: '100' } }],
-    ['reserved', 'the month was given less', { budget: { ...low, per_day: '100', per_month: '1' } }],
-    ['reserved', 'its asset was removed', { chain: removed }],
+    ['reserved', 'its payee was unpinned', () => ({ payees: [] })],
+    ['signed', 'its payee was unpinned', () => ({ payees: [] })],
+    ['signed', 'the day was given less', () => ({ budget: low })],
+    [
+      'reserved',
+      'one payment was given less',
+      () => ({ budget: { ...low, per_payment: '1', per_day: '100' } }),
+    ],
+    ['reserved', 'the month was given less', () => ({ budget: { ...low, per_day: '100', per_month: '1' } })],
+    ['reserved', 'its asset was removed', () => ({ chain: removed() })],
   ] as const)('never sends what was only %s: %s', async (state, _why, change) => {
     expect(await crash({ commit: states[state], when: 'after' }).dead).toBe('SIGKILL')
     const pinned = { rpc: endpoint.url, payees: [till], wallet: { private_key: key } }
-    const purse = await openTestPurse(settingsOf(configOf({ ...pinned, ...change }), folder.path))
+    const purse = await openTestPurse(settingsOf(configOf({ ...pinned, ...change() }), folder.path))
     endpoint.asked.length = 0
     await resume(purse)
     expect(await getPaymentOf(purse, till.payee, invoice)).toMatchObject({
@@ -206,7 +216,7 @@ describe('a start with a configuration that no longer allows it', () => {
       txid: null,
       note: expect.stringContaining('nothing was paid'),
     })
-    expect(endpoint.asked).toEqual([])
+    expect(endpoint.asked.map(({ method }) => method)).not.toContain('eth_sendRawTransaction')
     await purse.close()
   })
 })

@@ -18,8 +18,10 @@ import {
   makeInvoice,
   makeRuntime,
   makeTill,
+  now,
   openTestPurse,
   settingsOf,
+  type Till,
 } from './support/fixture.ts'
 import { fund, mined } from './support/mined.ts'
 
@@ -45,10 +47,20 @@ afterEach(async () => {
   folder.remove()
 })
 
-async function openPurse(database: string, wrap = (db: Db) => db) {
-  const fields = { rpc: anvil.url, usdc: token.address, payees: [till], wallet: { private_key: key } }
+interface Opening {
+  readonly wrap?: (db: Db) => Db
+  readonly now?: () => number
+  readonly payees?: readonly Till[]
+}
+
+async function openPurse(
+  database: string,
+  { wrap = (db) => db, now: clock = now, payees = [till] }: Opening = {},
+) {
+  const fields = { rpc: anvil.url, usdc: token.address, payees, wallet: { private_key: key } }
   const config = configOf({ ...fields, purse: { database: join(folder.path, database) } })
-  const purse = await openTestPurse(settingsOf(config, folder.path), { wrap })
+  const runtime = makeRuntime({ now: clock })
+  const purse = await openTestPurse(settingsOf(config, folder.path), { wrap, runtime })
   opened.push(purse)
   return purse
 }
@@ -119,32 +131,38 @@ describe('an invoice that was paid after the copy was made', () => {
   })
 })
 
-it('a payment that the copy remembers as reserved, and that was sent since, is not signed again', async () => {
-  const purse = await makeFunded()
-  const recipient = freshAddress()
-  const signed = makeInvoice(till, { recipient })
-  let commits = 0
-  const copying = (db: Db): Db => ({
-    ...db,
-    async commit(statements) {
-      commits += 1
-      // After the reservation, before the signature.
-      if (commits === 2) await copy('second.db')
-      return db.commit(statements)
-    },
+describe('a payment that the copy remembers as reserved, and that was sent since', () => {
+  it.each([
+    ['is not signed again', {}],
+    ['is not called unpaid when its invoice has ended', { now: () => now() + 7_200_000 }],
+    ['is not called unpaid when its payee is no longer pinned', { payees: [makeTill()] }],
+  ])('%s', async (_what, changed) => {
+    const purse = await makeFunded()
+    const recipient = freshAddress()
+    const signed = makeInvoice(till, { recipient })
+    let commits = 0
+    const copying = (db: Db): Db => ({
+      ...db,
+      async commit(statements) {
+        commits += 1
+        // After the reservation, before the signature.
+        if (commits === 2) await copy('second.db')
+        return db.commit(statements)
+      },
+    })
+    const paying = await openPurse('first.db', { wrap: copying })
+    await mined(anvil, (await payInvoice(paying, { signed })).txid)
+    const restored = await openPurse('second.db', changed)
+    const before = await getPaymentOf(restored, till.payee, invoiceOf(signed))
+    expect(before).toMatchObject({ state: 'reserved' })
+    await resume(restored)
+    expect(await getPaymentOf(restored, till.payee, invoiceOf(signed))).toMatchObject({
+      id: before?.id,
+      state: 'failed',
+      charged_usd: before?.charged_usd,
+      note: expect.stringContaining('not paid again'),
+    })
+    expect(await coin(recipient)).toBe(AMOUNT)
+    expect(await sent(purse.wallet.address)).toBe(1)
   })
-  const paying = await openPurse('first.db', copying)
-  await mined(anvil, (await payInvoice(paying, { signed })).txid)
-  const restored = await openPurse('second.db')
-  const before = await getPaymentOf(restored, till.payee, invoiceOf(signed))
-  expect(before).toMatchObject({ state: 'reserved' })
-  await resume(restored)
-  expect(await payInvoice(restored, { signed })).toMatchObject({
-    id: before?.id,
-    state: 'failed',
-    charged_usd: before?.charged_usd,
-    note: expect.stringContaining('not paid again'),
-  })
-  expect(await coin(recipient)).toBe(AMOUNT)
-  expect(await sent(purse.wallet.address)).toBe(1)
 })
